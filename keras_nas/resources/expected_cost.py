@@ -1,0 +1,109 @@
+"""Expected cost of a distribution over architectures (HC eq. 3), and the exact cost of one.
+
+With alpha [B, C] the probabilities of every block's configurations and beta [S, D] those of every
+stage's depths, block b of stage s runs with the probability that the depth reaches it, so
+
+    LAT(alpha, beta) = fixed + sum_{s, d} beta[s, d] sum_{b < depth(s, d)} sum_c alpha[b, c] t[b, c]
+                     = fixed + alpha^T Theta beta.
+
+It holds for every additive resource: latency in ms, MACs, parameters. All in float64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_nas.space import Piece, SearchSpace
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class CostModel:
+    """Cost of everything in one space, for one resource.
+
+    Attributes:
+      name: of the resource with its unit, e.g. `latency_ms`.
+      fixed: cost of everything that is not searched.
+      block_costs: [B, C] cost of block b in configuration c.
+      reach: [B, S, D] 1 where depth entry d of stage s runs block b, else 0.
+      allowed_depths: [S, D] which entries of beta exist.
+    """
+
+    name: str
+    fixed: float
+    block_costs: Array
+    reach: Array
+    allowed_depths: NDArray[np.bool_]
+
+    def theta(self) -> Array:
+        """Theta [B*C, S*D] of HC eq. 3."""
+        blocks, choices = self.block_costs.shape
+        product = self.block_costs[:, :, None, None] * self.reach[:, None]  # [B, C, S, D]
+        return product.reshape(blocks * choices, -1)  # [B*C, S*D]
+
+    def expected(self, alpha: Array, beta: Array) -> float:
+        """LAT(alpha, beta), eq. 3."""
+        return self.fixed + float(np.sum(self.alpha_costs(beta) * alpha))
+
+    def alpha_costs(self, beta: Array) -> Array:
+        """Gradient with respect to alpha, [B, C]: Theta beta."""
+        runs = np.einsum("bsd,sd->b", self.reach, beta)
+        return self.block_costs * runs[:, None]
+
+    def beta_costs(self, alpha: Array) -> Array:
+        """Gradient with respect to beta, [S, D]: alpha^T Theta."""
+        return np.einsum("b,bsd->sd", np.sum(alpha * self.block_costs, axis=1), self.reach)
+
+    def exact(self, depth_entries: Sequence[int], configurations: Sequence[int]) -> float:
+        """Cost of one architecture: depth entry [S] of each stage, configuration [B] of each block
+        (entries beyond the depth do not count)."""
+        runs = sum(self.reach[:, s, d] for s, d in enumerate(depth_entries))
+        chosen = self.block_costs[np.arange(len(configurations)), np.asarray(configurations)]
+        return self.fixed + float(np.sum(np.where(np.asarray(runs) > 0, chosen, 0.0)))
+
+    def smallest(self) -> float:
+        """The lightest architecture's cost."""
+        return self._extreme(np.min)
+
+    def largest(self) -> float:
+        """The heaviest architecture's cost."""
+        return self._extreme(np.max)
+
+    def _extreme(self, choose: Callable[..., Array]) -> float:
+        per_block = choose(self.block_costs, axis=1)  # [B]
+        per_depth = np.einsum("b,bsd->sd", per_block, self.reach)  # [S, D]
+        rows = zip(per_depth, self.allowed_depths, strict=True)
+        return self.fixed + float(sum(choose(row[allowed]) for row, allowed in rows))
+
+
+def cost_model(
+    space: SearchSpace,
+    piece_cost: Callable[[Piece], float],
+    classes: int,
+    *,
+    name: str,
+    overhead: float = 0.0,
+) -> CostModel:
+    """Tabulates an additive resource over a space.
+
+    Args:
+      space: the search space.
+      piece_cost: cost of one piece, e.g. `piece_macs`, or a latency table's entry.
+      classes: number of classes, which the head's cost depends on.
+      name: of the resource with its unit.
+      overhead: cost of a network beyond its pieces.
+    """
+    fixed = overhead + float(sum(map(piece_cost, space.fixed_pieces(classes))))
+    costs = np.array([[piece_cost(piece) for piece in row] for row in space.block_pieces()])
+    depths = np.array(space.depths)  # [S, D]
+    stage_of_block = np.array(space.stage_of_block)  # [B]
+    index_in_stage = np.arange(len(stage_of_block)) - np.array(space.first_blocks)[stage_of_block]
+    own_stage = stage_of_block[:, None] == np.arange(len(depths))  # [B, S]
+    reached = index_in_stage[:, None, None] < depths  # [B, S, D]
+    reach = (own_stage[:, :, None] & reached).astype(np.float64)  # [B, S, D]
+    return CostModel(name, fixed, costs.astype(np.float64), reach, depths > 0)
