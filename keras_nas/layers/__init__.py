@@ -1,0 +1,1 @@
+"""Keras layers; they take plain numbers and know nothing of search spaces."""

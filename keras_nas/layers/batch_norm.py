@@ -1,0 +1,76 @@
+"""Batch norm in one fused operation.
+
+Keras computes batch norm in training from separate mean, variance and affine operations; the fused
+kernel reads the activations fewer times and makes a whole training step of these memory-bound
+networks 1.2 times faster on a CPU (benchmarks/one_shot_step.py).
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+def normalize_batch(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalises with the batch's own statistics.
+
+    Args:
+      x: [B, H, W, C] floating point.
+      gamma, beta: [C] scale and offset, float32 (float64 for a float64 `x`).
+      epsilon: added to the variance.
+
+    Returns:
+      The result [B, H, W, C], the batch's mean [C], and its variance [C] (over B*H*W, without
+      Bessel's correction, as in Keras).
+    """
+    if x.dtype == tf.float64:  # no fused kernel
+        mean, variance = tf.nn.moments(x, (0, 1, 2))
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), mean, variance
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        x, gamma, beta, epsilon=epsilon, is_training=True
+    )
+    count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
+    return y, mean, variance * tf.maximum(count - 1.0, 1.0) / count  # undoes Bessel's correction
+
+
+def apply_statistics(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    epsilon: float,
+) -> tf.Tensor:
+    """Normalises with given statistics: one multiplication and one addition an element."""
+    scale = gamma * tf.math.rsqrt(variance + epsilon)  # [C]
+    offset = beta - mean * scale  # [C]
+    return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
+
+
+@keras.saving.register_keras_serializable("keras_nas")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the last axis of [B, H, W, C], computed fused.
+
+    Same arguments, weights and result; weights move between the two with `get_weights` and
+    `set_weights`.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises `inputs` [B, H, W, C]; in training also moves the running statistics."""
+        if not (training and self.trainable):
+            return apply_statistics(
+                inputs,
+                self.gamma.value,
+                self.beta.value,
+                self.moving_mean.value,
+                self.moving_variance.value,
+                self.epsilon,
+            )
+        y, mean, variance = normalize_batch(
+            inputs, self.gamma.value, self.beta.value, self.epsilon
+        )
+        for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average.value * self.momentum + now * (1.0 - self.momentum))
+        return y
