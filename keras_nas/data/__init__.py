@@ -1,0 +1,1 @@
+"""Images and labels: sources, splits, augmentation and the resumable input pipeline."""
