@@ -2,5 +2,15 @@
 
 from keras_nas.resources.counts import macs, parameters, piece_macs, piece_parameters
 from keras_nas.resources.expected_cost import CostModel, cost_model
+from keras_nas.resources.latency_table import DeviceDescription, LatencyTable
 
-__all__ = ["CostModel", "cost_model", "macs", "parameters", "piece_macs", "piece_parameters"]
+__all__ = [
+    "CostModel",
+    "DeviceDescription",
+    "LatencyTable",
+    "cost_model",
+    "macs",
+    "parameters",
+    "piece_macs",
+    "piece_parameters",
+]
