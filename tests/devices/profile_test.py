@@ -1,0 +1,144 @@
+"""Latency tables from a device with known times, and one from this machine."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from keras_nas.devices import Effort, HostDevice, profile
+from keras_nas.resources import LatencyTable
+from keras_nas.resources.latency_table import all_pieces
+from keras_nas.space import pieces
+
+CLASSES = 3
+QUICK = Effort(rounds=2, min_processes=2, max_processes=3)
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """Replaces building and converting, which are slow; counts the conversions."""
+    made = []
+    monkeypatch.setattr(profile, "build_piece", lambda piece, _: piece.key)
+    monkeypatch.setattr(profile, "build_network", lambda architecture, *_: architecture.name)
+    monkeypatch.setattr(profile, "convert_frozen", lambda model, *_: made.append(model) or b"model")
+    return made
+
+
+def test_the_truth_is_recovered(space, fake_device, conversions, tmp_path):
+    table = profile.build_latency_table(
+        space, CLASSES, fake_device, tmp_path, networks=4, effort=QUICK
+    )
+    assert table.overhead_ms / table.reference_ms == pytest.approx(
+        fake_device.true_ms("empty") / fake_device.true_ms("lightest")
+    )
+    machine = table.reference_ms / fake_device.true_ms("lightest")  # its mean speed
+    assert table.scale == pytest.approx(1.25)
+    assert table.mean_error < 1e-12 and table.worst_error < 1e-12
+    for network in map(space.random, range(20)):
+        predicted = table.latency_ms(network, space.input_shape, CLASSES)
+        true_ms = fake_device.true_ms(network.name)
+        assert predicted == pytest.approx(true_ms * machine, rel=1e-12)
+
+
+def test_what_the_table_says_about_itself(space, fake_device, conversions, tmp_path):
+    table = profile.build_latency_table(
+        space, CLASSES, fake_device, tmp_path, networks=4, effort=QUICK, precision="float16"
+    )
+    table.check(
+        device=fake_device.describe(),
+        precision="float16",
+        threads=1,
+        space=space,
+        input_shape=space.input_shape,
+        classes=CLASSES,
+    )
+    assert table.reference == space.lightest()
+    assert table.method == "blocks alone, scaled on 4 whole networks"
+    assert table.space_fingerprint == space.fingerprint()
+    assert [n.architecture.name for n in table.calibration][:2] == ["lightest", "heaviest"]
+    names = {p.key for p in all_pieces(space, CLASSES)} | {profile.EMPTY}
+    names |= {n.architecture.name for n in table.calibration}
+    assert set(table.samples.ratios) == names
+    assert all(np.shape(rows) == (2, QUICK.rounds) for rows in table.samples.ratios.values())
+    assert len(conversions) == len(names)
+    assert LatencyTable.from_json(table.to_json()) == table
+
+
+def test_a_cut_off_profile_continues(space, fake_device, conversions, tmp_path):
+    def build(progress=lambda *_: None):
+        return profile.build_latency_table(
+            space, CLASSES, fake_device, tmp_path, networks=3, effort=QUICK, on_progress=progress
+        )
+
+    def interrupt(done, total, what):
+        if what.startswith("converting") and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(interrupt)
+    assert len(conversions) == 4
+    fake_device.cut_off_in_process = 1
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    fake_device.cut_off_in_process = None
+    table = build()
+    assert len(conversions) == len(table.samples.ratios)  # each once
+    assert fake_device.calls == [0, 1]  # each once
+    again = build()
+    assert fake_device.calls == [0, 1] and again.entries == table.entries
+
+
+def test_samples_of_something_else_are_not_used(space, fake_device, conversions, tmp_path):
+    def build(space=space, classes=CLASSES, **options):
+        profile.build_latency_table(
+            space, classes, fake_device, tmp_path, networks=3, **{"effort": QUICK, **options}
+        )
+
+    build()
+    build(precision="float16")
+    build(effort=dataclasses.replace(QUICK, rounds=3))
+    fake_device.threads = 2
+    build()
+    assert fake_device.calls == [0, 1] * 4
+    build()
+    assert fake_device.calls == [0, 1] * 4
+
+
+def test_noise_ends_in_the_reported_error(space, noisy_device, conversions, tmp_path):
+    effort = Effort(rounds=1, min_processes=8, max_processes=8)
+    table = profile.build_latency_table(
+        space, CLASSES, noisy_device, tmp_path, networks=5, effort=effort
+    )
+    assert table.scale == pytest.approx(1.25, rel=0.1)
+    assert 0.001 < table.mean_error < 0.1
+
+
+def test_calibration_networks_are_distinct_and_hold_the_extremes(space):
+    found = profile.calibration_architectures(space, 4)
+    assert len(found) == 4 and found[:2] == [space.lightest(), space.heaviest()]
+    assert all(a.stages != b.stages for a, b in itertools.combinations(found, 2))
+    assert len(profile.calibration_architectures(space, 100)) == space.size()
+
+
+def test_bad_arguments_are_refused(space, fake_device, tmp_path):
+    with pytest.raises(ValueError, match="at least 3 networks, received 2"):
+        profile.build_latency_table(space, CLASSES, fake_device, tmp_path, networks=2)
+    with pytest.raises(ValueError, match=r"precision .* 'int3'"):
+        profile.build_latency_table(space, CLASSES, fake_device, tmp_path, precision="int3")
+    assert fake_device.calls == []
+
+
+def test_a_real_table(space, tmp_path):
+    device = HostDevice()
+    table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=3, effort=QUICK)
+    assert table.device == device.describe()
+    assert table.batch == 1 and table.threads == 1
+    # These pieces take microseconds, so only the order of magnitude is certain.
+    for network in (space.lightest(), space.heaviest()):
+        whole = table.latency_ms(network, space.input_shape, CLASSES)
+        parts = [table.piece_ms(p) for p in pieces(network, space.input_shape, CLASSES)]
+        assert whole == pytest.approx(table.overhead_ms + sum(parts))
+    for row in table.calibration:
+        assert row.predicted_ms == pytest.approx(row.measured_ms, rel=0.5)
+    assert profile.reference_model(table)[4:8] == b"TFL3"
