@@ -1,0 +1,1 @@
+"""Small programs on finished files."""
