@@ -71,6 +71,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         y, mean, variance = normalize_batch(
             inputs, self.gamma.value, self.beta.value, self.epsilon
         )
+        self.move_averages(mean, variance)
+        return y
+
+    def move_averages(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Moves the running statistics toward a batch's `mean` and `variance`, each [C]."""
         for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average.value * self.momentum + now * (1.0 - self.momentum))
-        return y

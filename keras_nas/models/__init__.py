@@ -1,5 +1,6 @@
 """Space and architecture -> Keras models."""
 
 from keras_nas.models.network import build_network, build_piece
+from keras_nas.models.supernet import Supernet
 
-__all__ = ["build_network", "build_piece"]
+__all__ = ["Supernet", "build_network", "build_piece"]

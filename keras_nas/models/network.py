@@ -37,13 +37,15 @@ def build_network(
     Raises:
       ValueError: bad input shape or number of classes.
     """
-    shape = check_input_shape(input_shape)
-    normalization = _normalization(architecture.batch_norm, fused_batch_norm)
-    x = inputs = keras.Input(shape, name="image")
-    names = ["stem", *_block_names(architecture), "head"]
-    for piece, name in zip(pieces(architecture, shape, classes), names, strict=True):
-        x = _apply_piece(piece, x, name, normalization)
-    return keras.Model(inputs, x, name="".join(c if c.isalnum() else "_" for c in architecture.name))
+    parts = pieces(architecture, check_input_shape(input_shape), classes)
+    name = "".join(c if c.isalnum() else "_" for c in architecture.name)
+    return build_pieces(
+        parts,
+        piece_names(architecture),
+        architecture.batch_norm,
+        fused_batch_norm=fused_batch_norm,
+        name=name,
+    )
 
 
 def build_piece(piece: Piece, batch_norm: BatchNorm | None = None) -> keras.Model:
@@ -52,17 +54,36 @@ def build_piece(piece: Piece, batch_norm: BatchNorm | None = None) -> keras.Mode
     Returns:
       A functional model from [B, *piece.input_shape] to [B, *piece.output_shape] (head: [B, classes]).
     """
-    inputs = keras.Input(piece.input_shape, name="image")
-    normalization = _normalization(batch_norm or BatchNorm(), False)
-    return keras.Model(inputs, _apply_piece(piece, inputs, "piece", normalization), name="piece")
+    return build_pieces([piece], ["piece"], batch_norm or BatchNorm(), name="piece")
 
 
-def _block_names(architecture: Architecture) -> list[str]:
-    return [
-        f"stage{s}_block{b}"
-        for s, stage in enumerate(architecture.stages)
-        for b in range(len(stage))
+def build_pieces(
+    parts: Sequence[Piece],
+    names: Sequence[str],
+    batch_norm: BatchNorm,
+    *,
+    fused_batch_norm: bool = False,
+    name: str,
+) -> keras.Model:
+    """Builds consecutive pieces as one functional model; `names` prefix the pieces' layers."""
+    normalization = _normalization(batch_norm, fused_batch_norm)
+    x = inputs = keras.Input(parts[0].input_shape, name="image")
+    for piece, piece_name in zip(parts, names, strict=True):
+        x = _apply_piece(piece, x, piece_name, normalization)
+    return keras.Model(inputs, x, name=name)
+
+
+def piece_names(architecture: Architecture) -> list[str]:
+    """Prefix of the layer names of every piece, in order."""
+    blocks = [
+        block_name(s, b) for s, stage in enumerate(architecture.stages) for b in range(len(stage))
     ]
+    return ["stem", *blocks, "head"]
+
+
+def block_name(stage: int, block: int) -> str:
+    """Prefix of the layer names of a block."""
+    return f"stage{stage}_block{block}"
 
 
 def _normalization(constants: BatchNorm, fused: bool) -> Normalization:
