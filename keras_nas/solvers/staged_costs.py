@@ -88,6 +88,17 @@ class StagedCosts:
         position = np.arange(self.stage_of_block.size) - first  # [B]
         return position[:, None] < self.depths[self.stage_of_block]
 
+    def depth_sums(self, values: Array) -> Array:
+        """Sums of block values [R, B] over the blocks that each depth runs: float64 [R, S, D]."""
+        own_stage = self.stage_of_block == np.arange(len(self.depths))[:, None]  # [S, B]
+        run_values = values[:, :, None] * self.runs()  # [R, B, D]
+        return own_stage.astype(np.float64) @ run_values  # [R, S, D]
+
+    def reached(self, depth: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each block runs when stage s takes its depth entry depth[s]: bool [B]."""
+        entry = np.asarray(depth)[self.stage_of_block]  # [B]
+        return self.runs()[np.arange(entry.size), entry]
+
     def reach(self, beta: Array) -> Array:
         """Probability that each block runs under `beta` [S, D]: float64 [B]."""
         return np.sum(beta[self.stage_of_block] * self.runs(), axis=1)
@@ -98,7 +109,7 @@ class StagedCosts:
 
     def beta_costs(self, alpha: Array) -> Array:
         """Expected cost of each entry of beta under `alpha` [B, C]: float64 [R, S, D]."""
-        return self._depth_costs(np.sum(self.block_costs * alpha, axis=2))
+        return self.depth_sums(np.sum(self.block_costs * alpha, axis=2))
 
     def expected_cost(self, alpha: Array, beta: Array) -> Array:
         """HC eq. 3 for `alpha` [B, C] and `beta` [S, D]: float64 [R]."""
@@ -109,33 +120,28 @@ class StagedCosts:
 
         `depth` is int [S], an entry of `depths` for each stage; `configuration` is int [B].
         """
-        runs = np.take_along_axis(self.runs(), np.asarray(depth)[self.stage_of_block, None], 1)
-        chosen = self.block_costs[:, np.arange(len(runs)), np.asarray(configuration)]  # [R, B]
-        return np.array(
-            [math.fsum([f, *row]) for f, row in zip(self.fixed, chosen[:, runs[:, 0]], strict=True)]
-        )
+        block = np.flatnonzero(self.reached(depth))  # [reached]
+        chosen = self.block_costs[:, block, np.asarray(configuration)[block]]  # [R, reached]
+        return np.array([math.fsum([f, *row]) for f, row in zip(self.fixed, chosen, strict=True)])
 
     def smallest_cost(self) -> Array:
         """Smallest cost of a network, each resource by itself: float64 [R]."""
-        return self._extreme_cost(1.0)
+        return np.array([self.exact_cost(*self._cheapest(r, 1.0))[r] for r in self._resources()])
 
     def largest_cost(self) -> Array:
         """Largest cost of a network, each resource by itself: float64 [R]."""
-        return self._extreme_cost(-1.0)
+        return np.array([self.exact_cost(*self._cheapest(r, -1.0))[r] for r in self._resources()])
 
-    def _extreme_cost(self, sign: float) -> Array:
-        signed = np.where(self.allowed_alpha, sign * self.block_costs, np.inf)  # [R, B, C]
-        configurations = signed.argmin(axis=2)  # [R, B]
-        depth_costs = np.where(self.allowed_beta, self._depth_costs(signed.min(axis=2)), np.inf)
-        depths = depth_costs.argmin(axis=2)  # [R, S]
-        return np.array(
-            [
-                self.exact_cost(depth, configuration)[r]
-                for r, (depth, configuration) in enumerate(zip(depths, configurations, strict=True))
-            ]
-        )
+    def lightest(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The network of smallest cost in the first resource: entries int [S], int [B]."""
+        return self._cheapest(0, 1.0)
 
-    def _depth_costs(self, costs: Array) -> Array:
-        """Sum of block costs [R, B] over the blocks that each depth runs: [R, S, D]."""
-        own_stage = self.stage_of_block == np.arange(len(self.depths))[:, None]  # [S, B]
-        return np.einsum("rb,sb,bd->rsd", costs, own_stage, self.runs())
+    def _cheapest(self, resource: int, sign: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The network of smallest cost in a resource, or of largest with sign -1."""
+        signed = np.where(self.allowed_alpha, sign * self.block_costs[resource], np.inf)  # [B, C]
+        depth_costs = self.depth_sums(signed.min(axis=1)[None])[0]  # [S, D]
+        depth_costs = np.where(self.allowed_beta, depth_costs, np.inf)
+        return depth_costs.argmin(axis=1), signed.argmin(axis=1)
+
+    def _resources(self) -> range:
+        return range(len(self.block_costs))

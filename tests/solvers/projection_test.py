@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import OptimizeResult
 
-from keras_nas.solvers import projection as module
+from keras_nas.solvers import integer_program as module
 from keras_nas.solvers.polytope import InfeasibleError, SolverError
 from keras_nas.solvers.projection import project
 from keras_nas.solvers.staged_costs import StagedCosts
@@ -186,6 +186,6 @@ def test_bad_input(change, message):
 def test_failure_of_highs_is_an_error(monkeypatch):
     failed = OptimizeResult(status=4, success=False, message="numerical trouble", x=None)
     monkeypatch.setattr(module.scipy.optimize, "milp", lambda *_, **__: failed)
-    space, costs, alpha, beta = random_space(0)
+    space, costs, alpha, beta = random_space(0, resources=2)
     with pytest.raises(SolverError, match="numerical trouble"):
         project(alpha, beta, limits=costs.smallest_cost() + 0.1, **space)
