@@ -135,15 +135,11 @@ def random_resized_crop(
         if crop_width <= width and crop_height <= height:
             left = random.uniform(0, width - crop_width)
             top = random.uniform(0, height - crop_height)
-            return _resample(
-                pixels, (left, top, left + crop_width, top + crop_height), resolution
-            )
+            return _resample(pixels, (left, top, left + crop_width, top + crop_height), resolution)
     return fit(pixels, resolution, "crop", "image")
 
 
-def _resample(
-    pixels: Pixels, box: tuple[float, float, float, float], resolution: int
-) -> Pixels:
+def _resample(pixels: Pixels, box: tuple[float, float, float, float], resolution: int) -> Pixels:
     size = (resolution, resolution)
     if box == (0, 0, *size) and pixels.shape[:2] == size:
         return pixels

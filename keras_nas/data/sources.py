@@ -107,34 +107,15 @@ def load(
       ValueError: unknown source or set, damaged or unsuitable images, one class only.
       FileNotFoundError: the set or its folder does not exist.
     """
-    if resize not in images.RESIZE_MODES:
-        raise ValueError(f"resize must be one of {images.RESIZE_MODES}. Received: {resize!r}")
-    if resolution < 1:
-        raise ValueError(f"resolution must be at least 1 pixel. Received: {resolution}")
-    if not 0.0 < crop_fraction <= 1.0:
-        raise ValueError(f"crop_fraction must be in (0, 1]. Received: {crop_fraction}")
-    kind, _, name = source.partition(":")
-    if source == "digits":
-        class_names, train, test = _digits()
-    elif kind == "tfds" and name:
-        # tensorflow_datasets takes seconds to import, which the other sources need not pay.
-        from keras_nas.data import tfds_records
-
-        class_names, train, test = tfds_records.open_readers(
-            name,
-            data_dir,
-            splits=(train_split, test_split),
-            convert_modes=convert_modes,
-            download=download,
-        )
-    elif kind == "folder" and name:
-        class_names, train, test = folder.open_readers(
-            name, convert_modes=convert_modes, test_fraction=test_fraction, seed=split_seed
-        )
-    else:
-        raise ValueError(
-            f'Unknown data source {source!r}; use "digits", "tfds:NAME" or "folder:PATH".'
-        )
+    _check_geometry(resolution, resize, crop_fraction)
+    class_names, train, test = _open(
+        source,
+        data_dir,
+        convert_modes=convert_modes,
+        tfds_splits=(train_split, test_split),
+        folder_split=(test_fraction, split_seed),
+        download=download,
+    )
     if len(class_names) < 2:
         raise ValueError(
             f"{source} has one class only ({', '.join(class_names)}); classification needs at "
@@ -148,6 +129,38 @@ def load(
         memory_limit_bytes=memory_limit_bytes,
     )
     return Source(source, class_names, make(train), make(test))
+
+
+def _check_geometry(resolution: int, resize: str, crop_fraction: float) -> None:
+    if resize not in images.RESIZE_MODES:
+        raise ValueError(f"resize must be one of {images.RESIZE_MODES}. Received: {resize!r}")
+    if resolution < 1:
+        raise ValueError(f"resolution must be at least 1 pixel. Received: {resolution}")
+    if not 0.0 < crop_fraction <= 1.0:
+        raise ValueError(f"crop_fraction must be in (0, 1]. Received: {crop_fraction}")
+
+
+def _open(
+    source: str,
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    convert_modes: bool,
+    tfds_splits: tuple[str, str],
+    folder_split: tuple[float, int],
+    download: bool,
+) -> tuple[tuple[str, ...], Reader, Reader]:
+    """Class names, training and test reader of whichever kind `source` names."""
+    kind, _, name = source.partition(":")
+    if source == "digits":
+        return _digits()
+    if kind == "tfds" and name:
+        # tensorflow_datasets takes seconds to import, which the other sources need not pay.
+        from keras_nas.data import tfds_records
+
+        return tfds_records.open_readers(name, data_dir, tfds_splits, convert_modes, download)
+    if kind == "folder" and name:
+        return folder.open_readers(name, convert_modes, *folder_split)
+    raise ValueError(f'Unknown data source {source!r}; use "digits", "tfds:NAME" or "folder:PATH".')
 
 
 def _make_split(
@@ -189,10 +202,15 @@ def from_arrays(pixels: Pixels, labels: npt.NDArray[np.int32]) -> Split:
     Raises:
       ValueError: shapes or dtypes differ from these.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (
-        pixels.shape[1],
-        pixels.shape[1],
-        3,
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim != 4
+        or pixels.shape[1:]
+        != (
+            pixels.shape[1],
+            pixels.shape[1],
+            3,
+        )
     ):
         raise ValueError(
             "images must be uint8 [examples, resolution, resolution, 3]. Received: "

@@ -7,9 +7,7 @@ from sklearn.model_selection import train_test_split
 Indices = npt.NDArray[np.int64]
 
 
-def split_held_out(
-    examples: int, fraction: float = 0.2, *, seed: int
-) -> tuple[Indices, Indices]:
+def split_held_out(examples: int, fraction: float = 0.2, *, seed: int) -> tuple[Indices, Indices]:
     """Splits the training set for weights and for the search (HC section 4: random 80% and 20%).
 
     Args:

@@ -130,9 +130,7 @@ def _feature_keys(info: tfds.core.DatasetInfo) -> tuple[str, str]:
 def _is_uniform(feature: tfds.features.Image) -> bool:
     """Whether all images have one size and an exact 8-bit RGB form."""
     return (
-        None not in feature.shape
-        and feature.shape[-1] in (1, 3)
-        and feature.np_dtype == np.uint8
+        None not in feature.shape and feature.shape[-1] in (1, 3) and feature.np_dtype == np.uint8
     )
 
 
@@ -147,9 +145,7 @@ def _read_all(
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = tf.io.parse_single_example(serialized, features)
         # decode_jpeg reads PNG as well; the accurate method gives what Pillow gives, bit by bit.
-        pixels = tf.io.decode_jpeg(
-            parsed[image_key], channels=3, dct_method="INTEGER_ACCURATE"
-        )
+        pixels = tf.io.decode_jpeg(parsed[image_key], channels=3, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(pixels, (*shape[:2], 3)), tf.cast(parsed[label_key], tf.int32)
 
     serialized = tf.constant([records.read(index) for index in range(records.examples)])

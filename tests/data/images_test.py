@@ -21,9 +21,7 @@ def colours() -> np.ndarray:
 
 
 def test_rgb_and_grey_decode_exactly(colours):
-    np.testing.assert_array_equal(
-        images.decode(encode(Image.fromarray(colours)), "image"), colours
-    )
+    np.testing.assert_array_equal(images.decode(encode(Image.fromarray(colours)), "image"), colours)
     grey = colours[..., 0]
     expected = np.stack([grey] * 3, -1)  # [H, W, 3]
     np.testing.assert_array_equal(images.decode(encode(Image.fromarray(grey)), "image"), expected)
@@ -63,7 +61,7 @@ def test_other_modes_are_refused_or_converted_on_request(colours, mode, format):
 
 def test_mode_without_fixed_range_is_always_refused(colours):
     encoded = encode(Image.fromarray(colours[..., 0].astype(np.float32)), "TIFF")
-    with pytest.raises(ValueError, match="scan has mode F; .*save it as 8-bit"):
+    with pytest.raises(ValueError, match=r"scan has mode F; .*save it as 8-bit"):
         images.decode(encoded, "scan", convert_modes=True)
 
 

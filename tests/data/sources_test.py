@@ -141,9 +141,7 @@ def test_unknown_source(name):
         sources.load(name, resolution=8)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"resize": "zoom"}, {"resolution": 0}, {"crop_fraction": 0.0}]
-)
+@pytest.mark.parametrize("wrong", [{"resize": "zoom"}, {"resolution": 0}, {"crop_fraction": 0.0}])
 def test_values_out_of_range(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
         sources.load("digits", **({"resolution": 8} | wrong))
@@ -176,7 +174,7 @@ def test_tfds_unknown(tmp_path):
 
 @needs("fashion_mnist")
 def test_tfds_unknown_split():
-    with pytest.raises(ValueError, match="has no split 'validation'.*train, test"):
+    with pytest.raises(ValueError, match=r"has no split 'validation'.*train, test"):
         sources.load("tfds:fashion_mnist", TFDS_DIR, resolution=28, test_split="validation")
 
 
@@ -216,7 +214,7 @@ def test_truncated_or_missing_record_file(tmp_path):
     with pytest.raises(OSError, match="is truncated; prepare the set again"):
         sources.load("tfds:cifar10_jpeg", **load)
     path.write_bytes(b"")
-    with pytest.raises(OSError, match="holds 0 records, its dataset_info.json says 10000"):
+    with pytest.raises(OSError, match=r"holds 0 records, its dataset_info.json says 10000"):
         sources.load("tfds:cifar10_jpeg", **load)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="is missing; prepare the set again"):

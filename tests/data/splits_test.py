@@ -42,5 +42,5 @@ def test_stratified_split_keeps_the_shares():
 
 
 def test_stratified_split_of_too_few_is_refused():
-    with pytest.raises(ValueError, match="pets cannot be split with test_fraction 0.2"):
+    with pytest.raises(ValueError, match=r"pets cannot be split with test_fraction 0.2"):
         splits.stratified_split(np.array([0, 0, 0, 1], np.int32), 0.2, 0, "pets")
