@@ -1,0 +1,1 @@
+"""What a training recipe is made of: schedules, optimizers, losses, mixup, averages, metrics."""
