@@ -24,7 +24,7 @@ Choice = tuple[Integers, Integers]
 # Some hundreds are needed, but for gains in proportion to costs, where hardly any network beats
 # another one.
 MAX_STATES = 5_000
-_FIRST_GAP = 1e-6  # of the largest gain of a configuration
+_FIRST_GAP = 1e-6  # of the largest gain of an entry
 _DOUBLINGS = 60
 _HALVINGS = 20
 
@@ -74,7 +74,8 @@ def best_network(gain_alpha: Array, gain_beta: Array, costs: StagedCosts, limit:
         known = costs.lightest()
     known = known[0], _improved(*known, gain_alpha, costs, limit)
     found = _better_network(gain_alpha, gain_beta, costs, limit, priced, known, 0.0)
-    gap = _FIRST_GAP * float(np.abs(gain_alpha[costs.allowed_alpha]).max())
+    gains = np.concatenate([gain_alpha[costs.allowed_alpha], gain_beta[costs.allowed_beta]])
+    gap = _FIRST_GAP * float(np.abs(gains).max())
     while found is None:
         found = _better_network(gain_alpha, gain_beta, costs, limit, priced, known, gap)
         if found is not None:
@@ -122,7 +123,7 @@ def _better_network(
         left = _leaving(states, stage, 0, costs, gain_beta)
         behind = 0.0
         for position, block in enumerate(np.flatnonzero(costs.stage_of_block == stage)):
-            states = _with_block(states, block, gain_alpha, costs)
+            states = _with_block(states, int(block), gain_alpha, costs)
             # What the deeper entries still bring, less what the blocks behind have brought.
             behind += float(priced.best_of_block[block])
             deeper = np.where(costs.depths[stage] > position, priced.of_depth[stage], -np.inf)
