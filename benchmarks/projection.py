@@ -5,7 +5,8 @@
 Two kinds of credits: `random`, Dirichlet probabilities that favour dear configurations, and
 `search`, where block-coordinate Frank-Wolfe on a random objective ends. The limit is a random
 point between the smallest and the largest cost, and for `random` the expected cost of the credits
-where that is smaller. The exact network is checked against HiGHS' integer program. Fails if `exact` ever breaks a limit or its slowest run takes 50 ms of processor time.
+where that is smaller. The exact network is checked against HiGHS' integer program. Fails if
+`exact` ever breaks a limit or its slowest run takes 50 ms of processor time.
 """
 
 from __future__ import annotations
