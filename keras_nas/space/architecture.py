@@ -152,6 +152,12 @@ class Architecture:
           ValueError: damaged JSON, another format or version, missing or unknown fields.
         """
         value = load_object(text, where, FORMAT, VERSION)
+        fields = {"format", "version", *(field.name for field in dataclasses.fields(cls))}
+        if fields != set(value):
+            raise ValueError(
+                f"{where} should have the fields {', '.join(sorted(fields))}, received "
+                f"{', '.join(sorted(value))}."
+            )
         try:
             return cls.from_block_strings(
                 value["stages"],
@@ -160,8 +166,8 @@ class Architecture:
                 head=Head(**value["head"]),
                 batch_norm=BatchNorm(**value["batch_norm"]),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{where} is not a valid architecture: {error}.") from None
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{where} is not a valid architecture: {error}") from None
 
 
 def load_object(text: str, where: str, expected_format: str, version: int) -> dict[str, Any]:

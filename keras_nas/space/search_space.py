@@ -39,6 +39,7 @@ class ElasticStage:
         if self.stride not in (1, 2):
             raise ValueError(f"stage stride should be 1 or 2, received {self.stride!r}.")
         positive_integer(self.min_depth, "smallest depth of a stage")
+        positive_integer(self.max_depth, "largest depth of a stage")
         if self.max_depth < self.min_depth:
             raise ValueError(
                 f"a stage's largest depth {self.max_depth} is below its smallest {self.min_depth}."
@@ -199,6 +200,11 @@ class SearchSpace:
                     f"{where}: {field} is {getattr(architecture, field)}, "
                     f"expected {getattr(self, field)}."
                 )
+        expected_stages = last + len(self.final_stages)
+        if len(architecture.stages) != expected_stages:
+            raise ValueError(
+                f"{where}: it has {len(architecture.stages)} stages, expected {expected_stages}."
+            )
         fixed = architecture.stages[:first] + architecture.stages[last:]
         if fixed != self.first_stages + self.final_stages:
             raise ValueError(f"{where}: its fixed stages differ.")
