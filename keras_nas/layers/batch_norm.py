@@ -53,9 +53,28 @@ def apply_statistics(
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis of [B, H, W, C], computed fused.
 
-    Same arguments, weights and result; weights move between the two with `get_weights` and
-    `set_weights`.
+    Same weights and result; weights move between the two with `get_weights` and `set_weights`.
+    Same arguments, but those that switch scale or offset off, or renormalise, or synchronise.
     """
+
+    def build(self, input_shape):
+        """Creates scale, offset and running statistics.
+
+        Raises:
+          ValueError: the input is not [B, H, W, C], or an argument asks for what is not computed.
+        """
+        if len(input_shape) != 4 or self.axis not in (-1, 3):
+            raise ValueError(
+                f"{self.name} normalises the last axis of [B, H, W, C], received input of shape "
+                f"{tuple(input_shape)} and axis {self.axis}. Use keras.layers.BatchNormalization."
+            )
+        if not (self.scale and self.center) or self.renorm or self.synchronized:
+            raise ValueError(
+                f"{self.name} has scale and offset and neither renorm nor synchronized, received "
+                f"scale={self.scale}, center={self.center}, renorm={self.renorm}, "
+                f"synchronized={self.synchronized}. Use keras.layers.BatchNormalization."
+            )
+        super().build(input_shape)
 
     def call(self, inputs, training=None, mask=None):
         """Normalises `inputs` [B, H, W, C]; in training also moves the running statistics."""

@@ -85,7 +85,9 @@ class ElasticMBConv(keras.layers.Layer):
         self.epsilon = epsilon
 
         def batch_norm(name):
-            return FusedBatchNormalization(momentum=momentum, epsilon=epsilon, name=name)
+            return FusedBatchNormalization(
+                momentum=momentum, epsilon=epsilon, dtype=self.dtype_policy, name=name
+            )
 
         self.expand_batch_norm = batch_norm("expand_batch_norm")
         self.depthwise_batch_norms = [batch_norm(f"depthwise_batch_norm_{k}") for k in kernel_sizes]
