@@ -2,9 +2,10 @@
 
 from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem
 from keras_nas.space.blocks import Block, make_divisible
+from keras_nas.space.elastic_stage import Configuration, ElasticStage
 from keras_nas.space.hardcore_nas import HARDCORE_NAS, HARDCORE_NAS_TABLE_3
 from keras_nas.space.pieces import Piece, pieces
-from keras_nas.space.search_space import Configuration, ElasticStage, SearchSpace
+from keras_nas.space.search_space import SearchSpace
 
 SPACES = {space.name: space for space in (HARDCORE_NAS, HARDCORE_NAS_TABLE_3)}
 """The named search spaces."""

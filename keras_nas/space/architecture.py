@@ -188,7 +188,7 @@ def load_object(text: str, where: str, expected_format: str, version: int) -> di
         raise ValueError(f"{where} should have format {expected_format!r}, received {found!r}.")
     if value.get("version") != version:
         raise ValueError(
-            f"{where} has version {value.get('version')!r} of {expected_format}; this program reads "
-            f"version {version}. Make the file anew."
+            f"{where} has version {value.get('version')!r} of {expected_format}; this program "
+            f"reads version {version}. Make the file anew."
         )
     return value

@@ -52,8 +52,8 @@ class Block:
     """One block of a network.
 
     Attributes:
-      kind: `ir` (1x1 expansion, depthwise, optional squeeze-and-excitation, 1x1 projection, residual
-        when shapes allow), `ds` (depthwise, 1x1) or `cn` (plain convolution).
+      kind: `ir` (1x1 expansion, depthwise, optional squeeze-and-excitation, 1x1 projection,
+        residual when shapes allow), `ds` (depthwise, 1x1) or `cn` (plain convolution).
       kernel_size: of the depthwise convolution (`cn`: of the convolution).
       stride: 1 or 2.
       channels: output channels.
@@ -129,7 +129,7 @@ class Block:
         return make_divisible(input_channels * self.expansion_ratio)
 
     def se_channels(self, input_channels: int) -> int:
-        """Width of the squeeze-and-excitation bottleneck; 0 where there is none (HC: FACTS of the
+        """Width of the squeeze-and-excitation bottleneck; 0 where there is none (as in HC's
         published networks: make_divisible(middle channels * ratio, 8))."""
         if not self.se_ratio:
             return 0

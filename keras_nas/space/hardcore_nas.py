@@ -10,7 +10,8 @@ import dataclasses
 
 from keras_nas.space.architecture import BatchNorm, Head, Stem
 from keras_nas.space.blocks import Block
-from keras_nas.space.search_space import ElasticStage, SearchSpace
+from keras_nas.space.elastic_stage import ElasticStage
+from keras_nas.space.search_space import SearchSpace
 
 HARDCORE_NAS = SearchSpace(
     name="hardcore_nas",

@@ -1,4 +1,4 @@
-"""A search space as data: everything else (supernet, costs, sampling, report) is a function of it."""
+"""A search space as data: supernet, costs, sampling and report are functions of it."""
 
 from __future__ import annotations
 
@@ -6,54 +6,17 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import random
 from collections.abc import Sequence
 
 from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem, load_object
-from keras_nas.space.blocks import Block, check_activation, make_divisible, positive_integer
+from keras_nas.space.blocks import Block, make_divisible, positive_integer
+from keras_nas.space.elastic_stage import Configuration, ElasticStage
 from keras_nas.space.pieces import Piece, Shape, piece_after
 
 FORMAT = "keras_nas.search_space"
 VERSION = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class ElasticStage:
-    """A stage whose depth and blocks are searched.
-
-    Attributes:
-      channels: output channels of each of its blocks.
-      stride: of its first block; the others have stride 1.
-      activation: inside its blocks.
-      min_depth, max_depth: number of blocks; between these the search decides.
-    """
-
-    channels: int
-    stride: int
-    activation: str = "relu"
-    min_depth: int = 2
-    max_depth: int = 4
-
-    def __post_init__(self) -> None:
-        positive_integer(self.channels, "stage channels")
-        if self.stride not in (1, 2):
-            raise ValueError(f"stage stride should be 1 or 2, received {self.stride!r}.")
-        positive_integer(self.min_depth, "smallest depth of a stage")
-        positive_integer(self.max_depth, "largest depth of a stage")
-        if self.max_depth < self.min_depth:
-            raise ValueError(
-                f"a stage's largest depth {self.max_depth} is below its smallest {self.min_depth}."
-            )
-        check_activation(self.activation, "stage")
-
-
-@dataclasses.dataclass(frozen=True)
-class Configuration:
-    """What is searched in one block."""
-
-    expansion_ratio: float
-    kernel_size: int
-    se_ratio: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +99,8 @@ class SearchSpace:
     def size(self) -> int:
         """How many architectures the space holds."""
         choices = len(self.configurations)
-        total = 1
-        for stage in self.stages:
-            total *= sum(choices**d for d in range(stage.min_depth, stage.max_depth + 1))
-        return total
+        per_stage = (range(stage.min_depth, stage.max_depth + 1) for stage in self.stages)
+        return math.prod(sum(choices**depth for depth in depths) for depths in per_stage)
 
     def block(self, stage: int, index: int, configuration: int) -> Block:
         """The `index`-th block of `stage` (from 0) in one of the C configurations."""
@@ -286,7 +247,8 @@ class SearchSpace:
             return self
 
         def scale(part):
-            return dataclasses.replace(part, channels=make_divisible(part.channels * width_multiplier))
+            channels = make_divisible(part.channels * width_multiplier)
+            return dataclasses.replace(part, channels=channels)
 
         features = self.head.features
         if width_multiplier > 1 and features:
@@ -305,7 +267,8 @@ class SearchSpace:
         """The space as JSON text; `from_json` reads it back exactly."""
         value = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
         for field in ("first_stages", "final_stages"):
-            value[field] = [[block.to_string() for block in stage] for stage in getattr(self, field)]
+            stages = getattr(self, field)
+            value[field] = [[block.to_string() for block in stage] for stage in stages]
         return json.dumps(value, indent=1) + "\n"
 
     @classmethod
