@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_nas.export import check_operations, check_outputs, convert, convert_frozen
-from keras_nas.export.check import TOLERANCE
+from keras_nas.export import PRECISIONS, TOLERANCE, check_operations, check_outputs, convert
 from keras_nas.models import build_network
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 
@@ -45,37 +44,25 @@ def images():
 
 @pytest.fixture(scope="module")
 def exported(model):
-    return {
-        ("convert", "float32"): convert(model),
-        ("frozen", "float32"): convert_frozen(model),
-        ("frozen", "float16"): convert_frozen(model, "float16"),
-    }
+    return {precision: convert(model, precision) for precision in PRECISIONS}
 
 
-@pytest.mark.parametrize(
-    "kind", [("convert", "float32"), ("frozen", "float32"), ("frozen", "float16")]
-)
-def test_same_outputs_all_delegated(kind, exported, model, images):
-    difference = check_outputs(model, exported[kind], images, TOLERANCE[kind[1]])
-    if kind[1] == "float16":
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_same_outputs_all_delegated(precision, exported, model, images):
+    difference = check_outputs(model, exported[precision], images, TOLERANCE[precision])
+    if precision == "float16":
         assert difference > 1e-5  # weights were rounded indeed
-    operations = check_operations(exported[kind])
+    operations = check_operations(exported[precision])
     assert operations["HARD_SWISH"] > 0 and operations["DEPTHWISE_CONV_2D"] == 2
-
-
-def test_both_ways_give_the_same_operations(exported):
-    assert check_operations(exported["convert", "float32"]) == check_operations(
-        exported["frozen", "float32"]
-    )
 
 
 def test_float16_halves_the_file(exported):
     sizes = {kind: len(data) for kind, data in exported.items()}
-    assert sizes["frozen", "float16"] < 0.7 * sizes["frozen", "float32"]
+    assert sizes["float16"] < 0.7 * sizes["float32"]
 
 
 def test_the_file_has_a_signature(exported, model, images):
-    interpreter = Interpreter(model_content=exported["convert", "float32"])
+    interpreter = Interpreter(model_content=exported["float32"])
     runner = interpreter.get_signature_runner("serving_default")
     (output,) = runner(image=images[:1]).values()
     assert output.shape == (1, 5)
@@ -83,13 +70,13 @@ def test_the_file_has_a_signature(exported, model, images):
 
 
 def test_batch_is_fixed(model):
-    interpreter = Interpreter(model_content=convert_frozen(model, batch=3))
+    interpreter = Interpreter(model_content=convert(model, batch=3))
     assert list(interpreter.get_input_details()[0]["shape_signature"]) == [3, 16, 16, 3]
 
 
 def test_unknown_precision(model):
     with pytest.raises(ValueError, match=r"precision .* received 'int4'"):
-        convert_frozen(model, "int4")
+        convert(model, "int4")
 
 
 @keras.saving.register_keras_serializable("test")
@@ -98,14 +85,13 @@ class Unsupported(keras.layers.Layer):
         return tf.math.betainc(x, x, x)
 
 
-@pytest.mark.parametrize("converter", [convert, convert_frozen])
-def test_operations_outside_the_builtins_are_named(converter):
+def test_operations_outside_the_builtins_are_named():
     inputs = keras.Input((4, 4, 2))
     with pytest.raises(ValueError, match="outside the TFLite built-ins: Betainc"):
-        converter(keras.Model(inputs, Unsupported()(inputs)))
+        convert(keras.Model(inputs, Unsupported()(inputs)))
 
 
 def test_two_inputs_are_refused():
     inputs = [keras.Input((2,)), keras.Input((2,))]
     with pytest.raises(ValueError, match="one input, received 2"):
-        convert_frozen(keras.Model(inputs, keras.layers.Add()(inputs)))
+        convert(keras.Model(inputs, keras.layers.Add()(inputs)))
