@@ -20,7 +20,7 @@ from absl import app, flags
 from keras_nas import files
 from keras_nas.devices import Effort, HostDevice, timing
 from keras_nas.devices.profile import build_latency_table, reference_model
-from keras_nas.export import convert
+from keras_nas.export import convert_frozen
 from keras_nas.models import build_network
 from keras_nas.resources import LatencyTable
 from keras_nas.space import SPACES, Architecture, SearchSpace
@@ -52,7 +52,7 @@ def measure_fresh(
     for architecture in networks:
         paths[architecture.name] = folder / f"{architecture.name}.tflite"
         model = build_network(architecture, table.input_shape, table.classes)
-        files.write_bytes(paths[architecture.name], convert(model, table.precision))
+        files.write_bytes(paths[architecture.name], convert_frozen(model, table.precision))
     runs = timing.measure(device, paths, reference, Effort(0.005, rounds=12))
     return [timing.ratio(runs, name) * table.reference_ms for name in paths]
 

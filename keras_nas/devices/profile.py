@@ -24,7 +24,7 @@ from keras_nas.devices.calibration import calibrate
 from keras_nas.devices.device import Device, Progress, Run, no_progress
 from keras_nas.devices.measurement import now
 from keras_nas.devices.timing import Effort
-from keras_nas.export import convert
+from keras_nas.export import convert_frozen
 from keras_nas.models import build_network, build_piece
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import RawSamples, all_pieces
@@ -130,7 +130,7 @@ def calibration_architectures(space: SearchSpace, count: int) -> list[Architectu
 def reference_model(table: LatencyTable) -> bytes:
     """The table's reference network as `.tflite`, with fresh weights."""
     network = build_network(table.reference, table.input_shape, table.classes)
-    return convert(network, table.precision, table.batch)
+    return convert_frozen(network, table.precision, table.batch)
 
 
 def _builders(
@@ -161,7 +161,7 @@ def _convert_missing(
     paths = {name: folder / "models" / f"{_digest(name)}.tflite" for name in builders}
     for done, (name, path) in enumerate(paths.items(), start=1):
         if not path.exists():
-            files.write_bytes(path, convert(builders[name](), precision, BATCH))
+            files.write_bytes(path, convert_frozen(builders[name](), precision, BATCH))
         on_progress(done, len(paths), f"converting {name}")
     return paths
 

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from keras_nas.devices import DeviceError, Effort, HostDevice, host, measure_network, timing
-from keras_nas.export import convert
+from keras_nas.export import convert_frozen
 
 
 def network(channels):
@@ -24,7 +24,7 @@ def models(tmp_path_factory):
     paths = {}
     for name, channels in {"small": 16, "large": 128}.items():
         paths[name] = folder / f"{name}.tflite"
-        paths[name].write_bytes(convert(network(channels)))
+        paths[name].write_bytes(convert_frozen(network(channels)))
     return paths
 
 

@@ -21,7 +21,7 @@ def conversions(monkeypatch):
     made = []
     monkeypatch.setattr(profile, "build_piece", lambda piece, _: piece.key)
     monkeypatch.setattr(profile, "build_network", lambda architecture, *_: architecture.name)
-    monkeypatch.setattr(profile, "convert", lambda model, *_: made.append(model) or b"model")
+    monkeypatch.setattr(profile, "convert_frozen", lambda model, *_: made.append(model) or b"model")
     return made
 
 

@@ -6,7 +6,14 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_nas.export import PRECISIONS, TOLERANCE, check_operations, check_outputs, convert
+from keras_nas.export import (
+    PRECISIONS,
+    TOLERANCE,
+    check_operations,
+    check_outputs,
+    convert,
+    convert_frozen,
+)
 from keras_nas.models import build_network
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 
@@ -47,6 +54,14 @@ def exported(model):
     return {precision: convert(model, precision) for precision in PRECISIONS}
 
 
+def test_the_fast_way_gives_the_same(model, images, exported):
+    fast = convert_frozen(model)
+    assert check_operations(fast) == check_operations(exported["float32"])
+    assert check_outputs(model, fast, images, TOLERANCE["float32"]) == check_outputs(
+        model, exported["float32"], images, TOLERANCE["float32"]
+    )
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_same_outputs_all_delegated(precision, exported, model, images):
     difference = check_outputs(model, exported[precision], images, TOLERANCE[precision])
@@ -70,7 +85,7 @@ def test_the_file_has_a_signature(exported, model, images):
 
 
 def test_batch_is_fixed(model):
-    interpreter = Interpreter(model_content=convert(model, batch=3))
+    interpreter = Interpreter(model_content=convert_frozen(model, batch=3))
     assert list(interpreter.get_input_details()[0]["shape_signature"]) == [3, 16, 16, 3]
 
 

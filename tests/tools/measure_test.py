@@ -13,11 +13,11 @@ from keras_nas.tools import measure
 def model(tmp_path_factory):
     import keras
 
-    from keras_nas.export import convert
+    from keras_nas.export import convert_frozen
 
     inputs = keras.Input((4, 4, 8))
     path = tmp_path_factory.mktemp("model") / "relu.tflite"
-    path.write_bytes(convert(keras.Model(inputs, keras.layers.ReLU()(inputs))))
+    path.write_bytes(convert_frozen(keras.Model(inputs, keras.layers.ReLU()(inputs))))
     return path
 
 
