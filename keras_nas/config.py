@@ -1,0 +1,313 @@
+"""The settings of one experiment, typed and validated.
+
+A file in `configs/` returns a `Config` from `get_config()`; any field can be overridden on the
+command line (`--config.limits.latency_ms=12`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_type_hints
+
+STEP_RULES = ("paper", "constant")
+STARTS = ("balanced", "lightest")
+PROJECTIONS = ("exact", "lp", "argmax")
+SAMPLINGS = ("stratified", "independent", "single_path")
+PRECISIONS = ("float32", "mixed_bfloat16")
+FINAL_STAGES = ("finetune", "train")
+
+
+@dataclasses.dataclass
+class SpaceConfig:
+    """The search space.
+
+    Attributes:
+      name: of a space in `keras_nas.space.SPACES`, or `file:PATH` of a space's JSON.
+      resolution: height and width of the input, pixels.
+      width_multiplier: scales all channels.
+      overrides: fields of the space's JSON to replace, e.g. `{"kernel_sizes": [3, 5, 7]}`.
+    """
+
+    name: str = "hardcore_nas"
+    resolution: int = 224
+    width_multiplier: float = 1.0
+    overrides: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """The images.
+
+    Attributes:
+      source: `digits`, `tfds:NAME` or `folder:PATH` (one folder a class).
+      data_dir: where TFDS sets are prepared; "" is TFDS' own default.
+      train_split, test_split: of a TFDS set.
+      test_fraction: share of a folder without a test set of its own.
+      resize: `crop`, `stretch` or `none` (images of another size are an error).
+      crop_fraction: side of the centre crop / short side.
+      convert_modes: accept images with transparency, CMYK or 16 bits.
+      download: let TFDS download a set that is missing.
+      held_out_fraction: share of the training set kept for the search.
+      crop, flip, padding: random crop and mirror of training images, see `data.Augmentation`.
+      rand_augment_operations, rand_augment_magnitude: RandAugment; 0 operations turn it off.
+      mean, std: of pixels scaled to [0, 1], per channel.
+    """
+
+    source: str = "digits"
+    data_dir: str = ""
+    train_split: str = "train"
+    test_split: str = "test"
+    test_fraction: float = 0.2
+    resize: str = "crop"
+    crop_fraction: float = 1.0
+    convert_modes: bool = False
+    download: bool = False
+    held_out_fraction: float = 0.2
+    crop: str = "none"
+    flip: bool = False
+    padding: int = 4
+    rand_augment_operations: int = 0
+    rand_augment_magnitude: float = 9.0
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass
+class DeviceConfig:
+    """Where latency is measured.
+
+    Attributes:
+      kind: `host`: LiteRT on this machine.
+      threads: of the runtime.
+      precision: of the weights that are measured, `float32` or `float16`.
+      calibration_networks: whole networks that the table's scale is fitted on.
+      target_error: relative error at which measuring an entry ends.
+      max_processes: at most so many fresh processes measure.
+      latency_table: file of an earlier table to use in place of measuring; refused if it was made
+        for another device, precision, resolution, space or number of classes.
+    """
+
+    kind: str = "host"
+    threads: int = 1
+    precision: str = "float32"
+    calibration_networks: int = 8
+    target_error: float = 0.01
+    max_processes: int = 8
+    latency_table: str = ""
+
+
+@dataclasses.dataclass
+class LimitsConfig:
+    """What the network may cost; None is no limit. At least one latency limit is needed.
+
+    Attributes:
+      latency_ms: on the device.
+      latency_fraction: in place of `latency_ms`: between the space's smallest (0) and largest (1).
+      macs: multiply-accumulates of one image.
+      parameters: trainable parameters.
+    """
+
+    latency_ms: float | None = None
+    latency_fraction: float | None = None
+    macs: float | None = None
+    parameters: float | None = None
+
+
+@dataclasses.dataclass
+class RecipeConfig:
+    """How weights are trained: SGD with Nesterov momentum and a cosine schedule.
+
+    Attributes:
+      epochs: over the images of the stage; fractions count.
+      batch_size: images in a step.
+      learning_rate: largest.
+      warmup_epochs: linear rise at the start.
+      momentum: of SGD.
+      weight_decay: L2, not on batch norm and biases.
+      label_smoothing, mixup: 0 turns them off.
+      weight_average: decay of the moving average of weights; 0 turns it off.
+      distillation: weight of the distance to w-bar's output, next to 1 for the labels.
+      temperature: of the distillation.
+      sampling: of paths, in the supernet stage only: `stratified`, `independent`, or `single_path`
+        (one path for the whole batch, as most one-shot methods do).
+    """
+
+    epochs: float = 1.0
+    batch_size: int = 96
+    learning_rate: float = 0.1
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    mixup: float = 0.2
+    weight_average: float = 0.999
+    distillation: float = 0.0
+    temperature: float = 1.0
+    sampling: str = "stratified"
+
+
+@dataclasses.dataclass
+class SearchConfig:
+    """Block-coordinate stochastic Frank-Wolfe.
+
+    Attributes:
+      epochs: over the held-out images.
+      batch_size: images in a step.
+      step_rule: `paper` (gamma = 4 / (t + 4)) or `constant` (the authors' code: 0.002).
+      start: `balanced` (HC eqs. 27 and 28) or `lightest`.
+      projection: `exact`, `lp` or `argmax`.
+      solve_on_device: solve the linear program inside the compiled loop (one limit only; a TPU
+        needs it) instead of by SciPy between steps.
+    """
+
+    epochs: float = 2.0
+    batch_size: int = 128
+    step_rule: str = "paper"
+    start: str = "balanced"
+    projection: str = "exact"
+    solve_on_device: bool = False
+
+
+@dataclasses.dataclass
+class Config:
+    """One experiment.
+
+    Attributes:
+      name: for the report.
+      seed: of everything random.
+      space, data, device, limits, search: see their classes.
+      pretrain, supernet, finetune, train: recipes of these stages.
+      final: `finetune` (start from the one-shot weights) or `train` (from scratch).
+      precision: of training, `float32` or `mixed_bfloat16`.
+      accelerator: `auto`, `cpu` or `gpu`.
+      steps_per_loop: training steps inside one compiled call.
+      save_every_seconds: between checkpoints.
+      evaluation_batch_size: images in a step of evaluation.
+      batch_norm_images: training images that batch-norm statistics are re-estimated on.
+    """
+
+    name: str = "experiment"
+    seed: int = 0
+    space: SpaceConfig = dataclasses.field(default_factory=SpaceConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
+    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
+    pretrain: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
+    supernet: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    finetune: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
+    train: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
+    final: str = "finetune"
+    precision: str = "float32"
+    accelerator: str = "auto"
+    steps_per_loop: int = 10
+    save_every_seconds: float = 60.0
+    evaluation_batch_size: int = 256
+    batch_norm_images: int = 2000
+
+    def validate(self) -> None:
+        """Checks types and ranges.
+
+        Raises:
+          ValueError: naming the field, what it holds, and what it may hold.
+        """
+        check_types(self, "config")
+        one_of = [
+            ("final", self.final, FINAL_STAGES),
+            ("precision", self.precision, PRECISIONS),
+            ("accelerator", self.accelerator, ("auto", "cpu", "gpu")),
+            ("search.step_rule", self.search.step_rule, STEP_RULES),
+            ("search.start", self.search.start, STARTS),
+            ("search.projection", self.search.projection, PROJECTIONS),
+            ("supernet.sampling", self.supernet.sampling, SAMPLINGS),
+            ("device.kind", self.device.kind, ("host",)),
+            ("device.precision", self.device.precision, ("float32", "float16")),
+        ]
+        for field, value, choices in one_of:
+            if value not in choices:
+                raise ValueError(
+                    f"config.{field} should be one of {', '.join(choices)}; received {value!r}."
+                )
+        for stage in ("pretrain", "supernet", "search", "finetune", "train"):
+            recipe = getattr(self, stage)
+            for field in ("epochs", "batch_size"):
+                require(getattr(recipe, field) > 0, f"{stage}.{field}", recipe, "above 0")
+        for field in ("steps_per_loop", "evaluation_batch_size", "batch_norm_images"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"config.{field} should be at least 1; received {getattr(self, field)}."
+                )
+        if not 0 < self.data.held_out_fraction < 1:
+            raise ValueError(
+                "config.data.held_out_fraction should be between 0 and 1; received "
+                f"{self.data.held_out_fraction}."
+            )
+        self._validate_limits()
+
+    def _validate_limits(self) -> None:
+        limits = self.limits
+        if (limits.latency_ms is None) == (limits.latency_fraction is None):
+            raise ValueError(
+                "exactly one of config.limits.latency_ms and config.limits.latency_fraction should "
+                f"be set; received {limits.latency_ms} and {limits.latency_fraction}."
+            )
+        for field, value in dataclasses.asdict(limits).items():
+            if value is not None and not value > 0:
+                raise ValueError(f"config.limits.{field} should be above 0; received {value}.")
+        if limits.latency_fraction is not None and limits.latency_fraction > 1:
+            raise ValueError(
+                "config.limits.latency_fraction should be at most 1; received "
+                f"{limits.latency_fraction}."
+            )
+        if self.search.solve_on_device and (limits.macs or limits.parameters):
+            raise ValueError(
+                "config.search.solve_on_device works with one limit; leave out limits.macs and "
+                "limits.parameters, or solve between steps."
+            )
+
+
+def require(holds: bool, field: str, holder: Any, what: str) -> None:
+    """Raises ValueError naming `config.field` and its value unless `holds`."""
+    if not holds:
+        value = getattr(holder, field.rpartition(".")[2])
+        raise ValueError(f"config.{field} should be {what}; received {value!r}.")
+
+
+def check_types(config: Any, path: str) -> None:
+    """Raises ValueError where a field holds another type than declared, or an unknown field is set.
+
+    An integer passes for a float and is converted.
+    """
+    hints = get_type_hints(type(config))
+    unknown = sorted(set(vars(config)) - set(hints))
+    if unknown:
+        raise ValueError(f"{path} has no field {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
+    for field, hint in hints.items():
+        value = getattr(config, field)
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, hint):
+                raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
+            check_types(value, f"{path}.{field}")
+        elif hint in (float, float | None) and isinstance(value, int) and not isinstance(value, bool):
+            setattr(config, field, float(value))
+        elif hint == tuple[float, ...]:
+            if not isinstance(value, tuple | list) or not all(
+                isinstance(v, int | float) for v in value
+            ):
+                raise ValueError(f"{path}.{field} should be a tuple of numbers, received {value!r}.")
+            setattr(config, field, tuple(map(float, value)))
+        elif not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+            name = getattr(hint, "__name__", str(hint))
+            raise ValueError(f"{path}.{field} should be {name}, received {value!r}.")
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All settings by their path, e.g. `search.epochs`: what reports and fingerprints show."""
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            settings.update(flatten(value, f"{prefix}{field.name}."))
+        else:
+            settings[prefix + field.name] = value
+    return settings

@@ -1,0 +1,187 @@
+"""HardCoRe-NAS (arXiv 2102.11646) as four steps: w-bar, w*, search, final network.
+
+Each is a plain function on plain objects; the pipeline runs them as stages, a notebook can take any
+by itself.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.config import RecipeConfig
+from keras_nas.data.examples import Examples
+from keras_nas.layers.sampling import gumbel_one_hot
+from keras_nas.methods.classification import train_classifier
+from keras_nas.methods.runtime import Runtime
+from keras_nas.models import Supernet, build_network, reestimate_batch_norm
+from keras_nas.space import Architecture, SearchSpace
+from tpu.phase import Metrics
+
+
+def pretrain(
+    space: SearchSpace, examples: Examples, recipe: RecipeConfig, runtime: Runtime
+) -> tuple[keras.Model, list[Metrics]]:
+    """w-bar (HC section 3.2): trains the heaviest network alone, on the fitted images.
+
+    Returns:
+      The network and the history of its training.
+    """
+    with runtime.strategy.scope():
+        network = heaviest_network(space, examples.source.classes, seed=examples.seed)
+    history = train_classifier("pretrain", network, examples, recipe, runtime)
+    return network, history
+
+
+def heaviest_network(space: SearchSpace, classes: int, seed: int = 0) -> keras.Model:
+    """The space's heaviest network with fresh weights that repeat by `seed`."""
+    keras.utils.set_random_seed(seed)
+    return build_network(space.heaviest(), space.input_shape, classes, fused_batch_norm=True)
+
+
+def train_supernet(
+    space: SearchSpace,
+    examples: Examples,
+    recipe: RecipeConfig,
+    runtime: Runtime,
+    heaviest: keras.Model | None = None,
+) -> tuple[Supernet, list[Metrics]]:
+    """w* (HC section 3.2): fine-tunes w-bar by multi-path sampling, every image its own path.
+
+    Args:
+      space: the search space.
+      examples: the fitted images are trained on.
+      recipe: how; `recipe.sampling` chooses how paths are drawn.
+      runtime: where.
+      heaviest: w-bar, see `pretrain`; None starts from fresh weights. It is also the teacher where
+        the recipe distils.
+
+    Returns:
+      The one-shot network and the history of its training.
+    """
+    with runtime.strategy.scope():
+        keras.utils.set_random_seed(examples.seed)
+        supernet = Supernet(space, examples.source.classes)
+        if heaviest is not None:
+            supernet.initialize(heaviest)
+    history = train_classifier(
+        "supernet",
+        supernet,
+        examples,
+        recipe,
+        runtime,
+        forward=path_sampler(supernet, recipe.sampling),
+        teacher=heaviest,
+    )
+    return supernet, history
+
+
+def path_sampler(supernet: Supernet, sampling: str):
+    """How training runs the supernet on uniformly drawn paths.
+
+    Args:
+      supernet: the one-shot network.
+      sampling: `stratified` (each image its own path, the batch dealt evenly), `independent` (each
+        image its own path, drawn independently) or `single_path` (one path for the whole batch).
+
+    Returns:
+      Images [N, H, W, 3] and a [2] seed -> logits [N, classes], in training mode.
+    """
+    if sampling == "stratified":
+        return lambda images, seed: supernet(images, seed=seed, training=True)
+    alpha, beta = uniform_architecture(supernet.space)
+
+    def sample(images, seed):
+        count = images.shape[0]
+        draws = 1 if sampling == "single_path" else count
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        alphas = gumbel_one_hot(tf.constant(alpha, tf.float32), draws, seeds[0])  # [draws, B, C]
+        betas = gumbel_one_hot(tf.constant(beta, tf.float32), draws, seeds[1])  # [draws, S, D]
+        repeats = (count // draws, 1, 1)
+        return supernet(images, tf.tile(alphas, repeats), tf.tile(betas, repeats), training=True)
+
+    return sample
+
+
+def random_paths(supernet: Supernet, seed: int):
+    """The supernet as a classifier that sends every image through its own uniformly drawn path.
+
+    Returns:
+      Images [N, H, W, 3] -> logits [N, classes], in inference mode; an image's path depends on its
+      place in the batch and on `seed`.
+    """
+    alpha, beta = uniform_architecture(supernet.space)
+
+    def classify(images, training=False):
+        seeds = tf.random.experimental.stateless_split(tf.constant([seed, 0]), 2)
+        count = images.shape[0]
+        alphas = gumbel_one_hot(tf.constant(alpha, tf.float32), count, seeds[0])  # [N, B, C]
+        betas = gumbel_one_hot(tf.constant(beta, tf.float32), count, seeds[1])  # [N, S, D]
+        return supernet(images, alphas, betas, training=training)
+
+    return classify
+
+
+def uniform_architecture(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities alpha [B, C] and beta [S, D] of uniform sampling, float64."""
+    choices = len(space.configurations)
+    alpha = np.full((len(space.stage_of_block), choices), 1 / choices)
+    allowed = np.array(space.depths) > 0  # [S, D]
+    return alpha, allowed / allowed.sum(axis=1, keepdims=True)
+
+
+def final_network(
+    architecture: Architecture,
+    space: SearchSpace,
+    examples: Examples,
+    recipe: RecipeConfig,
+    runtime: Runtime,
+    *,
+    batch_norm_images: int,
+    supernet: Supernet | None = None,
+    heaviest: keras.Model | None = None,
+) -> tuple[keras.Model, list[Metrics]]:
+    """Trains the found network: from w* with distillation from w-bar, or from scratch.
+
+    Args:
+      architecture: the found one.
+      space: it is from.
+      examples: the fitted images are trained on.
+      recipe: how.
+      runtime: where.
+      batch_norm_images: how many images the extracted network's batch norm is re-estimated on.
+      supernet: w*; None trains from scratch (stage `train` instead of `finetune`).
+      heaviest: w-bar, the teacher where the recipe distils.
+
+    Returns:
+      The network, of Keras' own layers only, and the history of its training.
+    """
+    classes = examples.source.classes
+    with runtime.strategy.scope():
+        if supernet is None:
+            keras.utils.set_random_seed(examples.seed)
+            network = build_network(
+                architecture, space.input_shape, classes, fused_batch_norm=True
+            )
+        else:
+            network = extract_network(supernet, architecture, examples, batch_norm_images)
+    stage = "train" if supernet is None else "finetune"
+    history = train_classifier(stage, network, examples, recipe, runtime, teacher=heaviest)
+    plain = build_network(architecture, space.input_shape, classes)
+    plain.set_weights(network.get_weights())
+    return plain, history
+
+
+def extract_network(
+    supernet: Supernet, architecture: Architecture, examples: Examples, batch_norm_images: int
+) -> keras.Model:
+    """The stand-alone network with the supernet's weights and its own batch-norm statistics."""
+    network = supernet.extract(architecture, fused_batch_norm=True)
+    images = examples.sample(batch_norm_images)
+    reestimate_batch_norm(
+        network,
+        lambda batch: network(batch, training=True),
+        tf.data.Dataset.from_tensor_slices(images).batch(128, drop_remainder=len(images) >= 128),
+    )
+    return network

@@ -1,0 +1,47 @@
+"""Where and how the phases of a method run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from tpu.engine import Progress, run_phase
+from tpu.phase import Metrics, Phase
+from tpu.strategy import strategy_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """What a stage needs besides its settings.
+
+    Attributes:
+      checkpoints: folder; every phase has its own below it.
+      strategy: devices.
+      steps_per_loop: training steps inside one compiled call.
+      save_every_seconds: between checkpoints.
+      on_progress: called after every compiled loop.
+    """
+
+    checkpoints: Path
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=strategy_for)
+    steps_per_loop: int = 10
+    save_every_seconds: float = 60.0
+    on_progress: Callable[[Progress], None] | None = None
+
+    def run(self, phase: Phase) -> list[Metrics]:
+        """Runs a phase to its end, continuing from its newest checkpoint; returns its history."""
+        return run_phase(
+            phase,
+            self.strategy,
+            self.checkpoints / phase.name,
+            save_every_seconds=self.save_every_seconds,
+            on_progress=self.on_progress,
+        )
+
+
+def stage_seed(seed: int, name: str) -> tf.Tensor:
+    """A [2] seed that differs between stages: the stage's name is folded into `seed`."""
+    return tf.constant([seed, sum(byte << (8 * (i % 3)) for i, byte in enumerate(name.encode()))])

@@ -1,0 +1,83 @@
+"""Gathers a work directory's files into the report. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_nas import files
+from keras_nas.config import Config, flatten
+from keras_nas.experiment import load_space
+from keras_nas.report import ReportData, render, summary
+from keras_nas.resources import LatencyTable
+from keras_nas.space import Architecture
+
+TRAINING_STAGES = ("pretrain", "supernet", "finetune", "train")
+PACKAGES = (
+    "keras_nas", "tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "tensorflow-datasets"
+)  # fmt: skip
+RESULTS = (
+    "latency_table.json", "search.json", "architecture.json", "network.keras", "network.tflite",
+    "network_float16.tflite", "measurement.json", "report.html",
+)  # fmt: skip
+
+
+def write_report(config: Config, folder: Path, class_names: Sequence[str]) -> None:
+    """Writes `report.html` and `summary.txt` from the other files of a work directory.
+
+    Raises:
+      ValueError, FileNotFoundError: a file is damaged or missing.
+    """
+    data = gather(config, folder, class_names)
+    files.write_text(folder / "report.html", render(data))
+    files.write_text(folder / "summary.txt", summary(data))
+
+
+def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportData:
+    """Everything the report shows.
+
+    Raises:
+      ValueError, FileNotFoundError: a file is damaged or missing.
+    """
+    table_path = folder / "latency_table.json"
+    architecture_path = folder / "architecture.json"
+    table = LatencyTable.from_json(files.read_text(table_path, "latency table"), str(table_path))
+    architecture = Architecture.from_json(
+        files.read_text(architecture_path, "architecture"), str(architecture_path)
+    )
+    search = files.read_json(folder / "search.json", "search record")
+    training = {
+        stage: files.read_json(folder / f"{stage}.json", "training record")
+        for stage in TRAINING_STAGES
+        if stage not in ("finetune", "train") or stage == config.final
+    }
+    return ReportData(
+        title=config.name,
+        space=load_space(config.space),
+        architecture=architecture,
+        input_shape=table.input_shape,
+        classes=table.classes,
+        class_names=class_names,
+        latency=table.piece_ms,
+        search=search,
+        measurement=files.read_json(folder / "measurement.json", "measurement"),
+        training=training,
+        table=files.read_json(table_path, "latency table"),
+        files=[
+            (name, (folder / name).stat().st_size)
+            for name in RESULTS
+            if (folder / name).exists()
+        ],
+        settings=flatten(config),
+        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        directory=str(folder),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,78 @@
+"""Hard limits on resources, checked against what a space can reach before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_nas.resources.expected_cost import CostModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A limit on one resource, and what the space can reach of it.
+
+    Attributes:
+      name: of the resource with its unit, e.g. `latency_ms`.
+      limit: what a network may cost at most.
+      smallest, typical, largest: of the lightest architecture, mean under uniform sampling, and of
+        the heaviest architecture.
+    """
+
+    name: str
+    limit: float
+    smallest: float
+    typical: float
+    largest: float
+
+
+def check_limits(models: Sequence[CostModel], limits: Mapping[str, float]) -> list[Limit]:
+    """Checks every limit by itself against its resource's range.
+
+    Args:
+      models: costs of a space, one a limited resource.
+      limits: resource name -> limit.
+
+    Returns:
+      One `Limit` a model, in order.
+
+    Raises:
+      ValueError: a limit is below the smallest cost; the message shows the range of all resources.
+
+    Warns:
+      UserWarning: a limit is above the largest cost and so does not bind.
+    """
+    result = []
+    for model in models:
+        choices = model.block_costs.shape[1]
+        alpha = np.full(model.block_costs.shape, 1 / choices)
+        allowed = model.allowed_depths
+        typical = model.expected(alpha, allowed / allowed.sum(axis=1, keepdims=True))
+        smallest, largest = model.smallest(), model.largest()
+        result.append(Limit(model.name, float(limits[model.name]), smallest, typical, largest))
+    for row in result:
+        if row.limit < row.smallest:
+            raise ValueError(
+                f"no network of the space keeps the limit {row.name} <= {row.limit:.6g}: the "
+                f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, or "
+                f"choose a smaller resolution, width multiplier or space.\n{range_table(result)}"
+            )
+        if row.limit > row.largest:
+            warnings.warn(
+                f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of the "
+                f"space has {row.largest:.6g}.\n{range_table(result)}",
+                stacklevel=2,
+            )
+    return result
+
+
+def range_table(limits: Sequence[Limit]) -> str:
+    """Smallest, typical and largest of every resource next to its limit, as text."""
+    lines = [f"{'resource':<12}{'smallest':>12}{'typical':>12}{'largest':>12}{'limit':>12}"]
+    for row in limits:
+        values = (row.smallest, row.typical, row.largest, row.limit)
+        lines.append(f"{row.name:<12}" + "".join(f"{value:>12.4g}" for value in values))
+    return "\n".join(lines)
