@@ -1,0 +1,149 @@
+"""The sections of the page about cost: prediction and measurement, range, projection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_nas.report import charts
+from keras_nas.report.charts import RangeRow
+from keras_nas.report.data import LATENCY, ReportData, limits_kept, resource_totals
+from keras_nas.report.tables import missing, table
+from keras_nas.report.text import (
+    DASH,
+    lookup,
+    milliseconds,
+    number,
+    percent,
+    resource_label,
+    resource_value,
+    signed_percent,
+)
+
+_RANGE_WORDS = {
+    "start": "expected, start of the search",
+    "expected": "expected, end of the search",
+    "final": "found network, predicted",
+}
+
+
+def latency(data: ReportData) -> str:
+    """Calibration networks and the found one, predicted and measured."""
+    rows, points = [], []
+    for entry in data.table.get("calibration") or []:
+        predicted, held_out, measured = (
+            number(entry, key) for key in ("predicted_ms", "held_out_ms", "measured_ms")
+        )
+        shown = predicted if held_out is None else held_out
+        if shown is None or measured is None:
+            continue
+        points.append((shown, measured))
+        name = lookup(entry, "architecture", "name") or lookup(entry, "name") or DASH
+        rows.append(
+            (
+                str(name),
+                milliseconds(predicted),
+                milliseconds(held_out),
+                milliseconds(measured),
+                signed_percent(shown / measured - 1),
+            )
+        )
+    predicted, measured = data.predicted_ms(), number(data.measurement, "latency_ms")
+    spread = number(data.measurement, "spread_ms") or 0.0
+    found = None if predicted is None or measured is None else (predicted, measured)
+    if found:
+        rows.append(
+            (
+                "found network",
+                milliseconds(predicted),
+                DASH,
+                milliseconds(measured),
+                signed_percent(found[0] / found[1] - 1),
+            )
+        )
+    note = "" if measured is not None else missing("The found network is not measured yet.")
+    if not points and not found:
+        return note + missing("No network was both predicted and measured.")
+    picture = charts.scatter("Networks timed as a whole", points, found, spread)
+    headers = ("network", "predicted", "held out", "measured", "error")
+    explained = (
+        "<p>Held out: predicted from a scale fitted on the other networks only; where there is "
+        f"such a prediction it is the one drawn. {_errors(data)}</p>"
+    )
+    return (
+        f'{note}<div class="grid"><div class="square">{picture}</div>'
+        f"<div>{explained}{table('', headers, rows, numbers=(1, 2, 3, 4))}</div></div>"
+    )
+
+
+def limit(data: ReportData) -> str:
+    """Each limited resource in the space, and the projection's candidates (HC Table 2)."""
+    ranges = data.search.get("resources") or {}
+    limits = {kept.resource: kept.limit for kept in limits_kept(data)}
+    parts = [_range(data, name, ranges[name] or {}, limits.get(name)) for name in ranges]
+    if not parts:
+        parts.append(missing("The search recorded no range of any resource."))
+    parts.append(_candidates(data, list(limits) or [LATENCY]))
+    return "".join(parts)
+
+
+def _errors(data: ReportData) -> str:
+    mean, worst = number(data.table, "mean_error"), number(data.table, "worst_error")
+    if mean is None or worst is None:
+        return ""
+    return f"Held-out error of the table: {percent(mean)} in the mean, {percent(worst)} at worst."
+
+
+def _range(data: ReportData, name: str, values: Any, limit: float | None) -> str:
+    smallest, typical, largest = (number(values, key) for key in ("smallest", "typical", "largest"))
+    rows = []
+    if smallest is not None and largest is not None:
+        rows.append(RangeRow("smallest to largest", "", None, (smallest, largest)))
+    dots = [
+        ("typical", typical, 0.0),
+        ("start of the search", number(values, "start"), 0.0),
+        ("end of the search", number(values, "expected"), 0.0),
+        ("found, predicted", resource_totals(data).get(name, number(values, "final")), 0.0),
+    ]
+    if name == LATENCY:
+        dots.append(
+            (
+                "found, measured",
+                number(data.measurement, "latency_ms"),
+                number(data.measurement, "spread_ms") or 0.0,
+            )
+        )
+    rows += [
+        RangeRow(label, resource_value(name, value), value, spread=spread)
+        for label, value, spread in dots
+        if value is not None
+    ]
+    if not rows:
+        return missing(f"The range of {resource_label(name)} is not recorded.")
+    line = None if limit is None else (limit, f"limit {resource_value(name, limit)}")
+    label = resource_label(name)
+    picture = charts.range_chart(f"{label[0].upper()}{label[1:]} of the space", rows, line)
+    cells = [
+        (_RANGE_WORDS.get(key, key), resource_value(name, number(values, key))) for key in values
+    ]
+    return (
+        f'<div class="grid"><div>{picture}</div><div>'
+        f"{table('The same in numbers', (label, 'value'), cells, numbers=(1,))}</div></div>"
+    )
+
+
+def _candidates(data: ReportData, resources: Sequence[str]) -> str:
+    found = lookup(data.search, "projection", "candidates")
+    if not found:
+        return missing("The projection recorded no candidates.")
+    method = lookup(data.search, "projection", "method")
+    rows = []
+    for name, candidate in found.items():
+        words = {True: "yes", False: "no"}
+        kept = words.get(lookup(candidate, "keeps_limits"), DASH)
+        costs = [resource_value(r, number(candidate, r)) for r in resources]
+        rows.append((name + (" (used)" if name == method else ""), *costs, kept))
+    headers = ("projection", *map(resource_label, resources), "keeps the limits")
+    caption = "One network from the search's probabilities, by each projection"
+    shown = table(caption, headers, rows, numbers=tuple(range(1, len(resources) + 1)))
+    return f'<div class="narrow">{shown}</div>'

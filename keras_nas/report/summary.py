@@ -1,0 +1,85 @@
+"""The plain text that ends a run in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_nas.report.data import LATENCY, Kept, ReportData, limits_kept, resource_totals
+from keras_nas.report.text import (
+    count,
+    distance,
+    file_size,
+    milliseconds,
+    number,
+    percent,
+    resource_label,
+    resource_value,
+    with_spread,
+)
+
+
+def summary(data: ReportData) -> str:
+    """Limits, predicted and measured latency, accuracy by stage, size, files, and the verdict.
+
+    Raises:
+      ValueError: the number of piece latencies does not fit the architecture.
+    """
+    totals = resource_totals(data)
+    kept = limits_kept(data)
+    limits = [f"{resource_label(k.resource)} {resource_value(k.resource, k.limit)}" for k in kept]
+    rows = [
+        ("limit", ", ".join(limits) or "none"),
+        ("predicted", milliseconds(totals[LATENCY])),
+        ("measured", measured_text(data)),
+        *_accuracy(data),
+        ("MACs", count(totals["macs"])),
+        ("parameters", count(totals["parameters"])),
+        ("keeps limit", _verdict(kept)),
+    ]
+    lines = [data.title, *_aligned(rows)]
+    if data.files:
+        lines += ["", f"Files in {data.directory}" if data.directory else "Files"]
+        lines += _aligned([(name, file_size(size)) for name, size in data.files])
+    return "\n".join(lines) + "\n"
+
+
+def measured_text(data: ReportData) -> str:
+    """`7.95 ms ± 0.04 ms`, or that there is no measurement."""
+    measured = number(data.measurement, "latency_ms")
+    if measured is None:
+        return "not measured"
+    spread = number(data.measurement, "spread_ms")
+    return with_spread(measured, spread)
+
+
+def verdict_text(kept: Kept) -> str:
+    """In one clause, whether and by how much a limit is kept."""
+    if kept.measured is not None:
+        how, value = "measured", kept.measured
+    elif kept.predicted is not None:
+        how, value = "predicted", kept.predicted
+    else:
+        return "unknown, neither predicted nor measured"
+    detail = f"{how} {distance(value, kept.limit)}"
+    if kept.within_spread():
+        return f"no, {detail}, which is less than the measurement's spread"
+    return f"{'yes' if kept.yes() else 'no'}, {detail}"
+
+
+def _accuracy(data: ReportData) -> list[tuple[str, str]]:
+    stages = [(stage, number(row, "accuracy")) for stage, row in data.training.items()]
+    known = [f"{stage} {percent(accuracy)}" for stage, accuracy in stages if accuracy is not None]
+    return [("accuracy", ", ".join(known) or "unknown")]
+
+
+def _verdict(kept: Sequence[Kept]) -> str:
+    if not kept:
+        return "no limit was set"
+    if len(kept) == 1:
+        return verdict_text(kept[0])
+    return "; ".join(f"{resource_label(row.resource)}: {verdict_text(row)}" for row in kept)
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:{width}}  {value}" for name, value in rows]
