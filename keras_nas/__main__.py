@@ -16,7 +16,7 @@ import typing
 import warnings
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from keras_nas.config import Config
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
         return _fail(f"unexpected argument {argv[1]!r}; flags look like --workdir=runs/mine.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.showwarning = _show_warning
+    logging.set_verbosity(logging.WARNING)  # TensorFlow's exporter reports through absl
     try:
         config = _loaded_config()
         if not WORKDIR.value:

@@ -41,7 +41,10 @@ class CompiledLoop:
         self._batches = iter(strategy.experimental_distribute_dataset(dataset))
         self._names: list[str] = []
         # XLA does not know iterators, so it gets the step and not the loop.
-        self._step = tf.function(phase.step, jit_compile=True) if phase.jit_compile else phase.step
+        # The step is plain TensorFlow: converting all it calls would take longer than tracing it.
+        self._step = tf.autograph.experimental.do_not_convert(phase.step)
+        if phase.jit_compile:
+            self._step = tf.function(phase.step, jit_compile=True, autograph=False)
         self._loop = tf.function(self._run)
 
     def __call__(self, first_step: int, length: int) -> Metrics:

@@ -30,7 +30,8 @@ class Phase:
         step: Runs in the compiled loop on every replica, as `step(inputs, step_index)`. `inputs`
             is an element of the data set (on several replicas a slice of it), `step_index` an
             int64 scalar that counts the steps of this phase from 0. Returns scalar metrics,
-            always the same names, among them "loss". A loss that is differentiated is divided by
+            always the same names, among them "loss". It is traced without AutoGraph: conditions on
+            tensors are `tf.where` or `tf.cond`. A loss that is differentiated is divided by
             the number of replicas by the step itself; a metric is the mean over the replica's
             examples, and the engine takes the mean over replicas.
         variables: Everything the phase changes or depends on: weights, batch-norm statistics,
