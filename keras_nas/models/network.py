@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -27,8 +28,8 @@ def build_network(
       architecture: what to build.
       input_shape: (height, width, channels) of an image.
       classes: number of classes.
-      fused_batch_norm: train with the faster `FusedBatchNormalization`. Weights are the same, in the
-        same order; a network to be saved should be built without.
+      fused_batch_norm: train with the faster `FusedBatchNormalization`. Weights are the same, in
+        the same order; a network to be saved should be built without.
 
     Returns:
       A functional model from images [B, height, width, channels] to logits [B, classes]. Without
@@ -38,7 +39,8 @@ def build_network(
       ValueError: bad input shape or number of classes.
     """
     parts = pieces(architecture, check_input_shape(input_shape), classes)
-    name = "".join(c if c.isalnum() else "_" for c in architecture.name)
+    # TensorFlow takes letters and digits of ASCII only, and no underscore in front.
+    name = re.sub("[^a-zA-Z0-9]+", "_", architecture.name).lstrip("_") or "network"
     return build_pieces(
         parts,
         piece_names(architecture),
@@ -52,7 +54,8 @@ def build_piece(piece: Piece, batch_norm: BatchNorm | None = None) -> keras.Mode
     """Builds one piece alone, with fresh weights: what a device times by itself.
 
     Returns:
-      A functional model from [B, *piece.input_shape] to [B, *piece.output_shape] (head: [B, classes]).
+      A functional model from [B, *piece.input_shape] to [B, *piece.output_shape] (head:
+      [B, classes]).
     """
     return build_pieces([piece], ["piece"], batch_norm or BatchNorm(), name="piece")
 
@@ -110,7 +113,13 @@ def _apply_block(block: Block, x, name: str, normalization: Normalization):
     input_channels = x.shape[-1]
     if block.kind == "cn":
         return convolution(
-            x, block.channels, block.kernel_size, block.stride, block.activation, normalization, name
+            x,
+            block.channels,
+            block.kernel_size,
+            block.stride,
+            block.activation,
+            normalization,
+            name,
         )
     return mbconv(
         x,
