@@ -9,7 +9,10 @@ configuration can be overridden: --config.limits.latency_ms=12
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+import re
+import runpy
 import sys
 import traceback
 import typing
@@ -19,6 +22,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from keras_nas import config as config_module
 from keras_nas.config import Config
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -74,55 +78,88 @@ def _loaded_config() -> Config:
     """The configuration with its overrides.
 
     Raises:
-      ValueError: none was given, its file does not load, or returns something else.
+      ValueError: none was given.
     """
     if CONFIG.value is None:
         raise ValueError(
             "--config is missing; name an experiment: --config=configs/quickstart.py."
         )
-    if not isinstance(CONFIG.value, Config):
-        try:
-            found = type(CONFIG.value.name)  # a file that failed to load raises here
-        except Exception as error:
-            raise ValueError(f"the configuration file cannot be loaded: {error}") from error
-        raise ValueError(
-            f"the configuration file's get_config() should return a keras_nas.config.Config; it "
-            f"returned something else (with a name of type {found.__name__})."
-        )
+    _replace_limit(CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"]))
     return CONFIG.value
+
+
+def _replace_limit(config: Config, overrides: typing.Mapping[str, typing.Any]) -> None:
+    """One way of stating the latency limit, given on the command line, replaces the file's other."""
+    ways = ("latency_ms", "latency_fraction")
+    given = [way for way in ways if f"limits.{way}" in overrides]
+    if len(given) == 1:
+        setattr(config.limits, ways[1 - ways.index(given[0])], None)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; a bad one ends the program with one line and exit code 2."""
-    for argument in argv[1:]:
-        path = argument.lstrip("-").partition("=")[0]
-        if argument.startswith("-") and path.startswith("config."):
-            problem = unknown_field(path)
-            if problem:
-                print(f"error: {problem}", file=sys.stderr)
-                sys.exit(2)
     try:
+        for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
+            name, _, value = re.sub("^--?(no)?", "", argument).partition("=")
+            if argument.startswith("-") and name == "config":
+                check_config_file(value or following or "")
+            if argument.startswith("-") and name.startswith("config."):
+                check_field(name)
         return flags.FLAGS(argv)
-    except (flags.Error, KeyError, TypeError, ValueError) as error:
+    except (flags.Error, ValueError, OSError) as error:
+        if {"--debug", "-debug"} & set(argv):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def unknown_field(path: str) -> str | None:
-    """What is wrong with an override's path, e.g. `config.limits.latency`; None when it exists."""
+def check_config_file(file: str) -> None:
+    """Loads a configuration file once by itself, since config_flags hides what was wrong with it.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it does not run, or has no `get_config` that returns a Config.
+    """
+    path, _, argument = file.partition(":")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no configuration file {path!r}; check the path after --config.")
+    try:
+        config = runpy.run_path(path)["get_config"](*([argument] if argument else []))
+    except Exception as error:
+        unknown = re.match(r"(\w+)\.__init__\(\) got an unexpected", str(error))
+        group = getattr(config_module, unknown[1], None) if unknown else None
+        fields = f". {unknown[1]} has {_field_names(group)}" if unknown and group else ""
+        raise ValueError(
+            f"configuration file {path} cannot be loaded: {type(error).__name__}: {error}{fields}."
+        ) from error
+    if not isinstance(config, Config):
+        raise ValueError(
+            f"get_config() of configuration file {path} should return a keras_nas.config.Config; "
+            f"it returned a {type(config).__name__}."
+        )
+
+
+def check_field(path: str) -> None:
+    """Raises ValueError unless an override's path, e.g. `config.limits.latency_ms`, exists."""
     holder: typing.Any = Config
     walked = "config"
     for name in path.split(".")[1:]:
         if not dataclasses.is_dataclass(holder):
-            return f"{walked} is a value without fields, and {path} asks for one of them."
+            raise ValueError(f"{walked} is a value without fields; {path} asks for one of them.")
         hints = typing.get_type_hints(holder)
         if name not in hints:
-            return f"{walked} has no field {name!r}; it has {', '.join(sorted(hints))}."
+            raise ValueError(f"{walked} has no field {name!r}; it has {_field_names(holder)}.")
         holder, walked = hints[name], f"{walked}.{name}"
     if dataclasses.is_dataclass(holder):
-        fields = ", ".join(field.name for field in dataclasses.fields(holder))
-        return f"{walked} is a group of fields ({fields}); set one of them."
-    return None
+        raise ValueError(
+            f"{walked} is a group of fields ({_field_names(holder)}); set one of them."
+        )
+    if holder is dict:
+        raise ValueError(f"{walked} is a table; set it in the configuration file.")
+
+
+def _field_names(group: typing.Any) -> str:
+    return ", ".join(sorted(field.name for field in dataclasses.fields(group)))
 
 
 if __name__ == "__main__":

@@ -4,17 +4,12 @@ A file in `configs/` returns a `Config` from `get_config()`; any field can be ov
 command line (`--config.limits.latency_ms=12`).
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any, get_type_hints
 
-STEP_RULES = ("paper", "constant")
-STARTS = ("balanced", "lightest")
-PROJECTIONS = ("exact", "lp", "argmax")
-SAMPLINGS = ("stratified", "independent", "single_path")
-PRECISIONS = ("float32", "mixed_bfloat16")
-FINAL_STAGES = ("finetune", "train")
+from keras_nas.config.ranges import CHOICES, RANGES
+from keras_nas.config.types import check_types, flatten
+
+# No `from __future__ import annotations`: config_flags needs the fields' types, not their names.
 
 
 @dataclasses.dataclass
@@ -212,35 +207,25 @@ class Config:
           ValueError: naming the field, what it holds, and what it may hold.
         """
         check_types(self, "config")
-        one_of = [
-            ("final", self.final, FINAL_STAGES),
-            ("precision", self.precision, PRECISIONS),
-            ("accelerator", self.accelerator, ("auto", "cpu", "gpu")),
-            ("search.step_rule", self.search.step_rule, STEP_RULES),
-            ("search.start", self.search.start, STARTS),
-            ("search.projection", self.search.projection, PROJECTIONS),
-            ("supernet.sampling", self.supernet.sampling, SAMPLINGS),
-            ("device.kind", self.device.kind, ("host",)),
-            ("device.precision", self.device.precision, ("float32", "float16")),
-        ]
-        for field, value, choices in one_of:
-            if value not in choices:
+        settings = flatten(self)
+        for path, choices in CHOICES.items():
+            if settings[path] not in choices:
                 raise ValueError(
-                    f"config.{field} should be one of {', '.join(choices)}; received {value!r}."
+                    f"config.{path} should be one of {', '.join(choices)}; received "
+                    f"{settings[path]!r}."
                 )
-        for stage in ("pretrain", "supernet", "search", "finetune", "train"):
-            recipe = getattr(self, stage)
-            for field in ("epochs", "batch_size"):
-                require(getattr(recipe, field) > 0, f"{stage}.{field}", recipe, "above 0")
-        for field in ("steps_per_loop", "evaluation_batch_size", "batch_norm_images"):
-            if getattr(self, field) < 1:
+        for path, (holds, what) in RANGES.items():
+            if settings[path] is not None and not holds(settings[path]):
+                raise ValueError(f"config.{path} should be {what}; received {settings[path]!r}.")
+        for field, values in (("mean", self.data.mean), ("std", self.data.std)):
+            if len(values) != 3 or (field == "std" and min(values) <= 0):
                 raise ValueError(
-                    f"config.{field} should be at least 1; received {getattr(self, field)}."
+                    f"config.data.{field} should be three numbers, std above 0; received {values}."
                 )
-        if not 0 < self.data.held_out_fraction < 1:
+        if self.pretrain.distillation:
             raise ValueError(
-                "config.data.held_out_fraction should be between 0 and 1; received "
-                f"{self.data.held_out_fraction}."
+                "config.pretrain.distillation should be 0, since the heaviest network is the "
+                f"teacher of the others and has none; received {self.pretrain.distillation}."
             )
         self._validate_limits()
 
@@ -248,15 +233,8 @@ class Config:
         limits = self.limits
         if (limits.latency_ms is None) == (limits.latency_fraction is None):
             raise ValueError(
-                "exactly one of config.limits.latency_ms and config.limits.latency_fraction should "
-                f"be set; received {limits.latency_ms} and {limits.latency_fraction}."
-            )
-        for field, value in dataclasses.asdict(limits).items():
-            if value is not None and not value > 0:
-                raise ValueError(f"config.limits.{field} should be above 0; received {value}.")
-        if limits.latency_fraction is not None and limits.latency_fraction > 1:
-            raise ValueError(
-                "config.limits.latency_fraction should be at most 1; received "
+                "set exactly one of config.limits.latency_ms and config.limits.latency_fraction, "
+                f"and leave out the other; received {limits.latency_ms} and "
                 f"{limits.latency_fraction}."
             )
         if self.search.solve_on_device and (limits.macs or limits.parameters):
@@ -264,50 +242,3 @@ class Config:
                 "config.search.solve_on_device works with one limit; leave out limits.macs and "
                 "limits.parameters, or solve between steps."
             )
-
-
-def require(holds: bool, field: str, holder: Any, what: str) -> None:
-    """Raises ValueError naming `config.field` and its value unless `holds`."""
-    if not holds:
-        value = getattr(holder, field.rpartition(".")[2])
-        raise ValueError(f"config.{field} should be {what}; received {value!r}.")
-
-
-def check_types(config: Any, path: str) -> None:
-    """Raises ValueError where a field holds another type than declared, or an unknown field is set.
-
-    An integer passes for a float and is converted.
-    """
-    hints = get_type_hints(type(config))
-    unknown = sorted(set(vars(config)) - set(hints))
-    if unknown:
-        raise ValueError(f"{path} has no field {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
-    for field, hint in hints.items():
-        value = getattr(config, field)
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, hint):
-                raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
-            check_types(value, f"{path}.{field}")
-        elif hint in (float, float | None) and isinstance(value, int) and not isinstance(value, bool):
-            setattr(config, field, float(value))
-        elif hint == tuple[float, ...]:
-            if not isinstance(value, tuple | list) or not all(
-                isinstance(v, int | float) for v in value
-            ):
-                raise ValueError(f"{path}.{field} should be a tuple of numbers, received {value!r}.")
-            setattr(config, field, tuple(map(float, value)))
-        elif not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-            name = getattr(hint, "__name__", str(hint))
-            raise ValueError(f"{path}.{field} should be {name}, received {value!r}.")
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """All settings by their path, e.g. `search.epochs`: what reports and fingerprints show."""
-    settings: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            settings.update(flatten(value, f"{prefix}{field.name}."))
-        else:
-            settings[prefix + field.name] = value
-    return settings

@@ -1,0 +1,76 @@
+"""What the values of a configuration may be, by their path."""
+
+from collections.abc import Callable
+
+STEP_RULES = ("paper", "constant")
+STARTS = ("balanced", "lightest")
+PROJECTIONS = ("exact", "lp", "argmax")
+SAMPLINGS = ("stratified", "independent", "single_path")
+PRECISIONS = ("float32", "mixed_bfloat16")
+FINAL_STAGES = ("finetune", "train")
+LARGEST_SEED = 2**31 - 1
+
+Range = tuple[Callable[[float], bool], str]
+POSITIVE: Range = (lambda v: v > 0, "above 0")
+NOT_NEGATIVE: Range = (lambda v: v >= 0, "at least 0")
+AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
+BELOW_1: Range = (lambda v: 0 <= v < 1, "at least 0 and below 1")
+SHARE: Range = (lambda v: 0 < v < 1, "between 0 and 1")
+UP_TO_1: Range = (lambda v: 0 < v <= 1, "above 0 and at most 1")
+
+RECIPE_RANGES: dict[str, Range] = {
+    "epochs": POSITIVE,
+    "batch_size": AT_LEAST_1,
+    "learning_rate": POSITIVE,
+    "warmup_epochs": NOT_NEGATIVE,
+    "momentum": BELOW_1,
+    "weight_decay": NOT_NEGATIVE,
+    "label_smoothing": BELOW_1,
+    "mixup": NOT_NEGATIVE,
+    "weight_average": BELOW_1,
+    "distillation": NOT_NEGATIVE,
+    "temperature": POSITIVE,
+}
+RANGES: dict[str, Range] = {
+    "seed": (lambda v: 0 <= v <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
+    "steps_per_loop": AT_LEAST_1,
+    "save_every_seconds": NOT_NEGATIVE,
+    "evaluation_batch_size": AT_LEAST_1,
+    "batch_norm_images": AT_LEAST_1,
+    "space.resolution": AT_LEAST_1,
+    "space.width_multiplier": POSITIVE,
+    "data.test_fraction": SHARE,
+    "data.crop_fraction": UP_TO_1,
+    "data.held_out_fraction": SHARE,
+    "data.padding": NOT_NEGATIVE,
+    "data.rand_augment_operations": NOT_NEGATIVE,
+    "data.rand_augment_magnitude": (lambda v: 0 <= v <= 10, "0 to 10"),
+    "device.threads": AT_LEAST_1,
+    "device.calibration_networks": (lambda v: v >= 3, "at least 3"),
+    "device.target_error": POSITIVE,
+    "device.max_processes": (lambda v: v >= 2, "at least 2"),
+    "limits.latency_ms": POSITIVE,
+    "limits.latency_fraction": UP_TO_1,
+    "limits.macs": POSITIVE,
+    "limits.parameters": POSITIVE,
+    "search.epochs": POSITIVE,
+    "search.batch_size": AT_LEAST_1,
+} | {
+    f"{stage}.{field}": allowed
+    for stage in ("pretrain", "supernet", "finetune", "train")
+    for field, allowed in RECIPE_RANGES.items()
+}
+"""What numbers may be, beyond their type; None passes."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "final": FINAL_STAGES,
+    "precision": PRECISIONS,
+    "accelerator": ("auto", "cpu", "gpu"),
+    "data.resize": ("crop", "stretch", "none"),
+    "data.crop": ("none", "pad", "resized"),
+    "device.kind": ("host",),
+    "device.precision": ("float32", "float16"),
+    "supernet.sampling": SAMPLINGS,
+    "search.step_rule": STEP_RULES,
+    "search.start": STARTS,
+    "search.projection": PROJECTIONS,
+}

@@ -1,0 +1,59 @@
+"""Types of a configuration's fields, checked at run time, and all its settings by path."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, get_type_hints
+
+
+def check_types(config: Any, path: str) -> None:
+    """Raises ValueError where a field holds another type than declared, or an unknown field is set.
+
+    An integer passes for a float and is converted; NaN and infinities do not pass.
+    """
+    hints = get_type_hints(type(config))
+    unknown = sorted(set(vars(config)) - set(hints))
+    if unknown:
+        raise ValueError(f"{path} has no field {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
+    for field, hint in hints.items():
+        value = getattr(config, field)
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, hint):
+                raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
+            check_types(value, f"{path}.{field}")
+        elif hint in (float, float | None) and is_number(value):
+            setattr(config, field, float(value))
+        elif hint == tuple[float, ...]:
+            if not isinstance(value, tuple | list) or not all(map(is_number, value)):
+                raise ValueError(f"{path}.{field} should be a tuple of numbers, received {value!r}.")
+            setattr(config, field, tuple(map(float, value)))
+        elif (
+            not isinstance(value, hint)
+            or (isinstance(value, bool) and hint is not bool)
+            or isinstance(value, float)  # not finite
+        ):
+            raise ValueError(f"{path}.{field} should be {_describe(hint)}, received {value!r}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite integer or float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _describe(hint: Any) -> str:
+    if hint in (float, float | None):
+        return "a finite number" if hint is float else "a finite number or None"
+    return getattr(hint, "__name__", str(hint))
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All settings by their path, e.g. `search.epochs`: what reports and fingerprints show."""
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            settings.update(flatten(value, f"{prefix}{field.name}."))
+        else:
+            settings[prefix + field.name] = value
+    return settings
