@@ -46,7 +46,9 @@ def main(argv: list[str]) -> int:
     try:
         config = _loaded_config()
         if not WORKDIR.value:
-            raise ValueError("--workdir is missing; name the experiment's folder: --workdir=runs/mine.")
+            raise ValueError(
+                "--workdir is missing; name the experiment's folder: --workdir=runs/mine."
+            )
         from keras_nas import pipeline
 
         pipeline.run(config, WORKDIR.value, STAGES.value)
@@ -81,15 +83,13 @@ def _loaded_config() -> Config:
       ValueError: none was given.
     """
     if CONFIG.value is None:
-        raise ValueError(
-            "--config is missing; name an experiment: --config=configs/quickstart.py."
-        )
+        raise ValueError("--config is missing; name an experiment: --config=configs/quickstart.py.")
     _replace_limit(CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"]))
     return CONFIG.value
 
 
 def _replace_limit(config: Config, overrides: typing.Mapping[str, typing.Any]) -> None:
-    """One way of stating the latency limit, given on the command line, replaces the file's other."""
+    """A latency limit on the command line replaces one that the file states the other way."""
     ways = ("latency_ms", "latency_fraction")
     given = [way for way in ways if f"limits.{way}" in overrides]
     if len(given) == 1:

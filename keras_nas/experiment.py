@@ -39,11 +39,14 @@ def load_space(config: SpaceConfig) -> SearchSpace:
             f"config.space.overrides has unknown field {unknown[0]!r}; a space has "
             f"{', '.join(sorted(value))}."
         )
-    value |= config.overrides
-    space = SearchSpace.from_json(json.dumps(value), "config.space.overrides")
-    return dataclasses.replace(
-        space.scaled(config.width_multiplier), resolution=config.resolution
-    )
+    try:
+        text = json.dumps(value | config.overrides, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"config.space.overrides should hold numbers, texts, lists and tables only: {error}."
+        ) from None
+    space = SearchSpace.from_json(text, "config.space.overrides")
+    return dataclasses.replace(space.scaled(config.width_multiplier), resolution=config.resolution)
 
 
 def limited_resources(
@@ -59,8 +62,9 @@ def limited_resources(
     if limits.latency_ms is not None:
         wanted["latency_ms"] = limits.latency_ms
     else:
-        room = latency.largest() - latency.smallest()
-        wanted["latency_ms"] = latency.smallest() + (limits.latency_fraction or 0.0) * room
+        share = limits.latency_fraction or 0.0
+        # In this form a share of 1 is the largest latency exactly.
+        wanted["latency_ms"] = (1 - share) * latency.smallest() + share * latency.largest()
     models = [latency]
     formulas = {"macs": piece_macs, "parameters": piece_parameters}
     for name, formula in formulas.items():

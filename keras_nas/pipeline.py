@@ -1,4 +1,4 @@
-"""Stages, the work directory, and what is up to date.
+"""The work directory, what is up to date, and running the stages that are not.
 
 A stage reads and writes files of the work directory. It is skipped when its outputs are there and
 neither its inputs nor the settings it depends on have changed; a stage that was cut off continues
@@ -8,115 +8,37 @@ from its checkpoint. TensorFlow is imported only when a stage has to run.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
+from keras_nas.experiment import limited_resources, load_space
+from keras_nas.resources import LatencyTable
+from keras_nas.resources.limits import range_table
+from keras_nas.stage_list import PROFILE, Stage, stages_of
+
+if TYPE_CHECKING:
+    from keras_nas.context import Context
 
 RECORDS = ".keras_nas"
 """Folder in the work directory with the record of every finished stage, and checkpoints."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One step from data set and limits to report.
-
-    Attributes:
-      name: as in `--stages`.
-      does: one line for the terminal.
-      settings: prefixes of the settings that its outputs depend on.
-      reads, writes: file names in the work directory.
-    """
-
-    name: str
-    does: str
-    settings: tuple[str, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
+FILE_SETTINGS = {"space.name": "file:", "device.latency_table": ""}
+"""Settings that name a file -> what stands before its path."""
 
 
-TRAINING = ("seed", "space.", "data.", "precision", "accelerator", "steps_per_loop")
-
-PROFILE = Stage(
-    "profile",
-    "measures every block of the search space on the device",
-    ("space.", "device.", "data.source", "data.data_dir"),
-    (),
-    ("latency_table.json",),
-)
-PRETRAIN = Stage(
-    "pretrain",
-    "trains the heaviest network (w-bar)",
-    (*TRAINING, "pretrain.", "evaluation_batch_size"),
-    (),
-    ("heaviest.npz", "pretrain.json"),
-)
-SUPERNET = Stage(
-    "supernet",
-    "trains the one-shot weights (w*) by multi-path sampling",
-    (*TRAINING, "supernet.", "evaluation_batch_size"),
-    ("heaviest.npz",),
-    ("supernet.npz", "supernet.json"),
-)
-SEARCH = Stage(
-    "search",
-    "searches the architecture under the limits",
-    (*TRAINING, "search.", "limits.", "evaluation_batch_size", "batch_norm_images"),
-    ("latency_table.json", "supernet.npz"),
-    ("search.json", "architecture.json"),
-)
-FINETUNE = Stage(
-    "finetune",
-    "fine-tunes the found network with distillation",
-    (*TRAINING, "finetune.", "evaluation_batch_size", "batch_norm_images"),
-    ("architecture.json", "supernet.npz", "heaviest.npz"),
-    ("network.keras", "finetune.json"),
-)
-TRAIN = Stage(
-    "train",
-    "trains the found network from scratch",
-    (*TRAINING, "train.", "evaluation_batch_size"),
-    ("architecture.json", "heaviest.npz"),
-    ("network.keras", "train.json"),
-)
-EXPORT = Stage(
-    "export",
-    "exports to TFLite and checks that it computes the same",
-    ("data.", "seed"),
-    ("network.keras",),
-    ("network.tflite", "network_float16.tflite", "export.json"),
-)
-MEASURE = Stage(
-    "measure",
-    "measures the exported network on the device",
-    ("device.",),
-    ("latency_table.json", "network.tflite", "network_float16.tflite"),
-    ("measurement.json",),
-)
-
-
-def stages_of(config: Config) -> tuple[Stage, ...]:
-    """The stages of an experiment in order: the method's, then what every method ends with."""
-    final = FINETUNE if config.final == "finetune" else TRAIN
-    report = Stage(
-        "report",
-        "draws and writes up the result",
-        ("",),
-        (
-            "latency_table.json", "search.json", "architecture.json", "measurement.json",
-            "export.json", "pretrain.json", "supernet.json", f"{final.name}.json",
-        ),
-        ("report.html", "summary.txt"),
-    )  # fmt: skip
-    return (PROFILE, PRETRAIN, SUPERNET, SEARCH, final, EXPORT, MEASURE, report)
+def show(line: str) -> None:
+    """Prints a line at once, also where output goes to a file."""
+    print(line, flush=True)
 
 
 def run(
@@ -124,7 +46,7 @@ def run(
     work_directory: str | os.PathLike[str],
     names: Sequence[str] = (),
     *,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = show,
 ) -> None:
     """Runs an experiment's stages, as far as they are not up to date.
 
@@ -146,8 +68,11 @@ def run(
             f"unknown stage {unknown[0]!r}; stages of this experiment are "
             f"{', '.join(stage.name for stage in stages)}."
         )
+    load_space(config.space)
     folder = Path(work_directory)
+    context = None
     with _locked(folder):
+        _remove_partial(folder, stages)
         for number, stage in enumerate(stages, 1):
             if names and stage.name not in names:
                 continue
@@ -159,31 +84,59 @@ def run(
                 _require_inputs(folder, stage, stages)
                 log(f"{title}: {stage.does}")
                 began = time.monotonic()
-                _run_stage(config, folder, stage, settings)
+                context = context or _new_context(config, folder)
+                _run_stage(context, stage, settings)
                 log(f"{title}: done in {time.monotonic() - began:.0f} s")
             if stage is PROFILE:
                 _check_limits(config, folder, log)
 
 
-def _run_stage(config: Config, folder: Path, stage: Stage, settings: dict[str, Any]) -> None:
-    from keras_nas import stages  # imports TensorFlow
+def _new_context(config: Config, folder: Path) -> Context:
+    from keras_nas.context import Context  # imports TensorFlow
 
+    return Context(config, folder)
+
+
+def _run_stage(context: Context, stage: Stage, settings: dict[str, Any]) -> None:
+    """Runs a stage, then replaces its outputs and its record.
+
+    The old record goes before the first output changes: after a kill in between, the stage runs
+    again, from its checkpoint.
+    """
+    from keras_nas import stages
+
+    folder = context.folder
     reads = {name: _digest(folder / name) for name in stage.reads}
-    fingerprint = _fingerprint([settings, reads])
-    context = stages.Context(config, folder, folder / RECORDS / f"{stage.name}-{fingerprint}")
-    stages.RUN[stage.name](context)
+    context.checkpoints = folder / RECORDS / f"{stage.name}-{_fingerprint([settings, reads])}"
+    outputs = stages.run(stage.name, context)
+    _record_path(folder, stage).unlink(missing_ok=True)
+    for name in stage.writes:
+        _write(folder / name, outputs[name])
     writes = {name: _digest(folder / name) for name in stage.writes}
-    record = {"settings": settings, "reads": reads, "writes": writes}
-    files.write_json(_record_path(folder, stage), record)
-    context.forget_checkpoints()
+    files.write_json(
+        _record_path(folder, stage), {"settings": settings, "reads": reads, "writes": writes}
+    )
+    shutil.rmtree(context.checkpoints, ignore_errors=True)
+
+
+def _write(path: Path, value: bytes | str | dict[str, Any]) -> None:
+    if isinstance(value, bytes):
+        files.write_bytes(path, value)
+    elif isinstance(value, str):
+        files.write_text(path, value)
+    else:
+        files.write_json(path, value)
+
+
+def _remove_partial(folder: Path, stages: Sequence[Stage]) -> None:
+    """Removes what a killed process left of files it was writing."""
+    for name in (name for stage in stages for name in stage.writes):
+        for partial in folder.glob(f".{name}.*"):
+            partial.unlink(missing_ok=True)
 
 
 def _check_limits(config: Config, folder: Path, log: Callable[[str], None]) -> None:
     """Before anything is trained: is there a network that keeps the limits?"""
-    from keras_nas.experiment import limited_resources, load_space
-    from keras_nas.resources import LatencyTable
-    from keras_nas.resources.limits import range_table
-
     path = folder / "latency_table.json"
     table = LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
     _, limits = limited_resources(load_space(config.space), table, config.limits)
@@ -191,10 +144,19 @@ def _check_limits(config: Config, folder: Path, log: Callable[[str], None]) -> N
 
 
 def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
-    """The settings that a stage's outputs depend on, as JSON has them."""
+    """The settings that a stage's outputs depend on, as JSON has them.
+
+    Where one names a file, a digest of the file stands beside its name.
+    """
+    settings = flatten(config)
+    for path, prefix in FILE_SETTINGS.items():
+        file = settings[path].removeprefix(prefix)
+        if file != settings[path] or (file and not prefix):
+            digest = _digest(Path(file)) if Path(file).is_file() else "missing"
+            settings[path] = [settings[path], digest]
     chosen = {
         path: value
-        for path, value in flatten(config).items()
+        for path, value in settings.items()
         if any(path.startswith(prefix) for prefix in stage.settings)
     }
     return json.loads(json.dumps(chosen))
@@ -211,7 +173,12 @@ def is_up_to_date(folder: Path, stage: Stage, settings: dict[str, Any]) -> bool:
     if not record_path.exists():
         return False
     record = files.read_json(record_path, "record of a stage")
-    if record.get("settings") != settings:
+    if any(not isinstance(record.get(key), dict) for key in ("settings", "reads", "writes")):
+        raise ValueError(
+            f"record of a stage {record_path} is damaged: it lacks settings, reads or writes. "
+            "Delete it to run the stage again."
+        )
+    if record["settings"] != settings:
         return False
     for name, digest in record["reads"].items():
         if not (folder / name).exists() or _digest(folder / name) != digest:
@@ -275,7 +242,7 @@ def _locked(folder: Path) -> Iterator[None]:
                 f"work directory {folder} is in use by process {lock.read().strip() or '?'}; wait "
                 "for it, stop it, or choose another with --workdir."
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        os.ftruncate(lock.fileno(), 0)
+        with contextlib.suppress(OSError):  # the number is a courtesy; the disk may be full
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield

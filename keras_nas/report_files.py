@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_nas import files
 from keras_nas.config import Config, flatten
 from keras_nas.experiment import load_space
-from keras_nas.report import ReportData, render, summary
+from keras_nas.report import ReportData
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
 
@@ -20,19 +20,8 @@ PACKAGES = (
 )  # fmt: skip
 RESULTS = (
     "latency_table.json", "search.json", "architecture.json", "network.keras", "network.tflite",
-    "network_float16.tflite", "measurement.json", "report.html",
+    "network_float16.tflite", "measurement.json",
 )  # fmt: skip
-
-
-def write_report(config: Config, folder: Path, class_names: Sequence[str]) -> None:
-    """Writes `report.html` and `summary.txt` from the other files of a work directory.
-
-    Raises:
-      ValueError, FileNotFoundError: a file is damaged or missing.
-    """
-    data = gather(config, folder, class_names)
-    files.write_text(folder / "report.html", render(data))
-    files.write_text(folder / "summary.txt", summary(data))
 
 
 def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportData:
@@ -66,12 +55,10 @@ def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportDa
         training=training,
         table=files.read_json(table_path, "latency table"),
         files=[
-            (name, (folder / name).stat().st_size)
-            for name in RESULTS
-            if (folder / name).exists()
+            (name, (folder / name).stat().st_size) for name in RESULTS if (folder / name).exists()
         ],
         settings=flatten(config),
-        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        versions={"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         directory=str(folder),
     )
 

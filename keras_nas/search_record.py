@@ -36,6 +36,21 @@ def project_all(
     }
 
 
+def check_projection(
+    method: str,
+    choices: dict[str, tuple[np.ndarray, np.ndarray]],
+    costs: StagedCosts,
+    limits: list[Limit],
+) -> None:
+    """Raises ValueError where the projection's network is over a limit, which is hard."""
+    for limit, cost in zip(limits, costs.exact_cost(*choices[method]), strict=True):
+        if cost > limit.limit:
+            raise ValueError(
+                f"projection {method!r} found a network with {limit.name} {cost:.6g}, over the "
+                f"limit {limit.limit:.6g}; use --config.search.projection=exact, which keeps it."
+            )
+
+
 def chosen_architecture(
     space: SearchSpace, choice: tuple[np.ndarray, np.ndarray], name: str
 ) -> tuple[Architecture, list[int]]:
@@ -88,9 +103,7 @@ def search_record(
         "trajectory": [_trajectory_row(row) for row in result.history],
         "projection": {
             "method": method,
-            "candidates": {
-                name: _candidate(cost, limits) for name, cost in exact.items()
-            },
+            "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
         },
         "timing": {
             "gradient_seconds": result.history[-1]["seconds"] - program_seconds,

@@ -1,153 +1,65 @@
-"""What each stage of the pipeline does: reads its files, calls the method, writes its files."""
+"""What each stage of the pipeline does: reads its files, calls the method, returns its files."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import shutil
+import re
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_nas import files
-from keras_nas.config import Config, RecipeConfig
-from keras_nas.data.examples import Examples, load_examples
+from keras_nas.config import RecipeConfig
+from keras_nas.context import Context
 from keras_nas.devices import Effort, HostDevice, measure_network
 from keras_nas.devices.profile import build_latency_table, reference_model
-from keras_nas.experiment import limited_resources, load_space, staged_costs
+from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.export import check_operations, check_outputs, convert
 from keras_nas.export.check import TOLERANCE
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy
-from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet
-from keras_nas.models.weights import weights_from_bytes, weights_to_bytes
-from keras_nas.progress import Bar, follow_phase
-from keras_nas.report_files import write_report
+from keras_nas.models.supernet import check_batch_size
+from keras_nas.models.weights import weights_to_bytes
+from keras_nas.progress import Bar
+from keras_nas.report import render, summary
+from keras_nas.report_files import gather
 from keras_nas.resources import LatencyTable
-from keras_nas.search_record import chosen_architecture, project_all, search_record
-from keras_nas.space import Architecture, SearchSpace
-from keras_nas.training.precision import dtype_policy
+from keras_nas.search_record import (
+    check_projection,
+    chosen_architecture,
+    project_all,
+    search_record,
+)
 from tpu.phase import Metrics
-from tpu.strategy import strategy_for
+
+Outputs = dict[str, Any]
+"""File name -> bytes, text or JSON object, which the pipeline writes."""
 
 CHECKED_IMAGES = 64
 """Real images that an export's outputs are compared on."""
 
 
-@dataclasses.dataclass
-class Context:
-    """What a stage works with; expensive parts are made when first asked for.
-
-    Attributes:
-      config: the experiment.
-      folder: work directory.
-      checkpoints: of this stage with these settings and inputs.
-    """
-
-    config: Config
-    folder: Path
-    checkpoints: Path
-
-    @functools.cached_property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        return load_space(self.config.space)
-
-    @functools.cached_property
-    def examples(self) -> Examples:
-        """The images."""
-        return open_examples(self.config)
-
-    @functools.cached_property
-    def table(self) -> LatencyTable:
-        """The latency table of the work directory, checked to fit the experiment."""
-        path = self.folder / "latency_table.json"
-        return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
-
-    @functools.cached_property
-    def architecture(self) -> Architecture:
-        """The found architecture."""
-        path = self.folder / "architecture.json"
-        return Architecture.from_json(files.read_text(path, "architecture"), str(path))
-
-    @functools.cached_property
-    def strategy(self) -> tf.distribute.Strategy:
-        """Devices to train on; also sets what makes a run repeat bit for bit."""
-        tf.config.experimental.enable_op_determinism()
-        keras.config.set_dtype_policy(dtype_policy(self.config.precision))
-        return strategy_for(self.config.accelerator)
-
-    @contextmanager
-    def runtime(self, name: str) -> Iterator[Runtime]:
-        """Where phases run, with a progress bar."""
-        bar = Bar(name, "steps")
-        try:
-            yield Runtime(
-                self.checkpoints,
-                self.strategy,
-                self.config.steps_per_loop,
-                self.config.save_every_seconds,
-                follow_phase(bar),
-            )
-        finally:
-            bar.close()
-
-    def write_training(self, stage: str, history: list[Metrics], reached: float) -> None:
-        """Writes a training stage's history and test accuracy."""
-        seconds = history[-1]["seconds"] if history else 0.0
-        value = {"history": history, "accuracy": reached, "seconds": seconds}
-        files.write_json(self.folder / f"{stage}.json", value)
-
-    def heaviest(self) -> keras.Model:
-        """w-bar."""
-        with self.strategy.scope():
-            network = hardcore_nas.heaviest_network(self.space, self.examples.source.classes)
-        self._read_weights(network, "heaviest.npz")
-        return network
-
-    def supernet(self) -> Supernet:
-        """w*."""
-        with self.strategy.scope():
-            supernet = Supernet(self.space, self.examples.source.classes)
-        self._read_weights(supernet, "supernet.npz")
-        return supernet
-
-    def _read_weights(self, model: keras.Model, name: str) -> None:
-        path = self.folder / name
-        weights_from_bytes(model, path.read_bytes(), str(path))
-
-    def forget_checkpoints(self) -> None:
-        """Frees the disk once the stage's outputs are written."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+def training_record(history: list[Metrics], reached: float) -> dict[str, Any]:
+    """A training stage's history and test accuracy."""
+    seconds = history[-1]["seconds"] if history else 0.0
+    return {"history": history, "accuracy": reached, "seconds": seconds}
 
 
-def open_examples(config: Config) -> Examples:
-    """The images of an experiment."""
-    return load_examples(config.data, config.space.resolution, config.seed)
-
-
-def profile(context: Context) -> None:
-    """Writes `latency_table.json`: measured now, or a given one that fits."""
+def profile(context: Context) -> Outputs:
+    """`latency_table.json`: measured now, or a given one that fits."""
     config, space = context.config.device, context.space
     classes = context.examples.source.classes
     device = HostDevice(config.threads)
     if config.latency_table:
         where = config.latency_table
         table = LatencyTable.from_json(files.read_text(where, "latency table"), where)
-        table.check(
-            device=device.describe(),
-            precision=config.precision,
-            threads=config.threads,
-            space=space,
-            input_shape=space.input_shape,
-            classes=classes,
-        )
+        check_table(context, table, device)
     else:
         bar = Bar("profile", "runs")
         try:
@@ -163,23 +75,39 @@ def profile(context: Context) -> None:
             )
         finally:
             bar.close()
-    files.write_text(context.folder / "latency_table.json", table.to_json())
+    return {"latency_table.json": table.to_json()}
 
 
-def pretrain(context: Context) -> None:
-    """Writes w-bar and its accuracy."""
+def check_table(context: Context, table: LatencyTable, device: HostDevice) -> None:
+    """Raises ValueError unless `table` was made for this experiment and this device."""
+    table.check(
+        device=device.describe(),
+        precision=context.config.device.precision,
+        threads=device.threads,
+        space=context.space,
+        input_shape=context.space.input_shape,
+        classes=context.examples.source.classes,
+    )
+
+
+def pretrain(context: Context) -> Outputs:
+    """w-bar and its accuracy."""
     config = context.config
+    if config.supernet.sampling == "stratified":  # rather now than after hours of training
+        check_batch_size(context.space, config.supernet.batch_size)
     with context.runtime("pretrain") as runtime:
         network, history = hardcore_nas.pretrain(
             context.space, context.examples, config.pretrain, runtime
         )
     reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
-    files.write_bytes(context.folder / "heaviest.npz", weights_to_bytes(network))
-    context.write_training("pretrain", history, reached)
+    return {
+        "heaviest.npz": weights_to_bytes(network),
+        "pretrain.json": training_record(history, reached),
+    }
 
 
-def supernet(context: Context) -> None:
-    """Writes w* and the accuracy of random paths through it."""
+def supernet(context: Context) -> Outputs:
+    """w* and the accuracy of random paths through it."""
     config = context.config
     with context.runtime("supernet") as runtime:
         model, history = hardcore_nas.train_supernet(
@@ -191,12 +119,18 @@ def supernet(context: Context) -> None:
         runtime,
         config.evaluation_batch_size,
     )
-    files.write_bytes(context.folder / "supernet.npz", weights_to_bytes(model))
-    context.write_training("supernet", history, reached)
+    return {
+        "supernet.npz": weights_to_bytes(model),
+        "supernet.json": training_record(history, reached),
+    }
 
 
-def search(context: Context) -> None:
-    """Writes the search's trajectory and the architecture it found."""
+def search(context: Context) -> Outputs:
+    """The search's trajectory and the architecture it found.
+
+    Raises:
+      ValueError: the projection (`lp` or `argmax`) broke a limit.
+    """
     config, space, examples = context.config, context.space, context.examples
     models, limits = limited_resources(space, context.table, config.limits)
     costs = staged_costs(space, models)
@@ -205,18 +139,18 @@ def search(context: Context) -> None:
     with context.runtime("search") as runtime:
         result = frank_wolfe_search.search(model, costs, values, config.search, examples, runtime)
     choices = project_all(result, costs, limits)
+    check_projection(config.search.projection, choices, costs, limits)
     architecture, _ = chosen_architecture(
         space, choices[config.search.projection], f"{config.name}_found"
     )
     network = hardcore_nas.extract_network(model, architecture, examples, config.batch_norm_images)
     reached = accuracy(network, examples, runtime, config.evaluation_batch_size)
     record = search_record(config, space, costs, limits, result, choices, reached)
-    files.write_json(context.folder / "search.json", record)
-    files.write_text(context.folder / "architecture.json", architecture.to_json())
+    return {"search.json": record, "architecture.json": architecture.to_json()}
 
 
-def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet | None) -> None:
-    """Writes the trained network."""
+def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet | None) -> Outputs:
+    """The trained network."""
     config = context.config
     with context.runtime(stage) as runtime:
         network, history = hardcore_nas.final_network(
@@ -230,58 +164,68 @@ def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet |
             heaviest=context.heaviest() if recipe.distillation else None,
         )
     reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
-    files.write_bytes(context.folder / "network.keras", _keras_bytes(network))
-    context.write_training(stage, history, reached)
+    return {
+        "network.keras": _keras_bytes(network),
+        f"{stage}.json": training_record(history, reached),
+    }
 
 
-def finetune(context: Context) -> None:
-    """Writes the network fine-tuned from w*."""
-    _final(context, "finetune", context.config.finetune, context.supernet())
+def finetune(context: Context) -> Outputs:
+    """The network fine-tuned from w*."""
+    return _final(context, "finetune", context.config.finetune, context.supernet())
 
 
-def train(context: Context) -> None:
-    """Writes the network trained from scratch."""
-    _final(context, "train", context.config.train, None)
+def train(context: Context) -> Outputs:
+    """The network trained from scratch."""
+    return _final(context, "train", context.config.train, None)
 
 
 def _keras_bytes(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
-        network.save(path)
+        try:
+            network.save(path)
+        except OSError as error:
+            raise OSError(
+                f"the network cannot be saved in {folder}: {error}. Free space there, or name "
+                "another folder in the environment variable TMPDIR."
+            ) from error
         return path.read_bytes()
 
 
-def export(context: Context) -> None:
-    """Writes `.tflite` files whose outputs equal the network's on real test images."""
+def export(context: Context) -> Outputs:
+    """`.tflite` files whose outputs equal the network's on real test images."""
     path = context.folder / "network.keras"
     try:
         network = keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"{path} cannot be loaded ({error}); run its stage again.") from error
     images = next(iter(context.examples.evaluation(CHECKED_IMAGES)))[0].numpy()
-    result = {}
+    outputs: Outputs = {"export.json": {}}
     for precision, name in (("float32", "network.tflite"), ("float16", "network_float16.tflite")):
         data = convert(network, precision)
         operations = check_operations(data)
         difference = check_outputs(network, data, images, TOLERANCE[precision])
-        files.write_bytes(context.folder / name, data)
-        result[name] = {
+        outputs[name] = data
+        outputs["export.json"][name] = {
             "bytes": len(data),
             "largest_relative_difference": float(difference),
             "checked_images": len(images),
             "operations": dict(operations),
         }
-    files.write_json(context.folder / "export.json", result)
+    return outputs
 
 
-def measure(context: Context) -> None:
-    """Writes the exported network's latency on the device, in the table's unit."""
+def measure(context: Context) -> Outputs:
+    """The exported network's latency on the device, in the table's unit."""
     config, table = context.config.device, context.table
+    device = HostDevice(config.threads)
+    check_table(context, table, device)
     name = "network.tflite" if config.precision == "float32" else "network_float16.tflite"
     bar = Bar("measure", "runs")
     try:
         measurement = measure_network(
-            HostDevice(config.threads),
+            device,
             (context.folder / name).read_bytes(),
             reference_model(table),
             table.reference_ms,
@@ -289,18 +233,43 @@ def measure(context: Context) -> None:
         )
     finally:
         bar.close()
-    files.write_text(context.folder / "measurement.json", measurement.to_json())
+    return {"measurement.json": measurement.to_json()}
 
 
-def report(context: Context) -> None:
-    """Writes `report.html` and `summary.txt`."""
-    write_report(context.config, context.folder, context.examples.source.class_names)
+def report(context: Context) -> Outputs:
+    """`report.html` and `summary.txt`."""
+    data = gather(context.config, context.folder, context.examples.source.class_names)
+    page = render(data)
+    listed = [*data.files, ("report.html", len(page.encode()))]
+    return {"report.html": page, "summary.txt": summary(dataclasses.replace(data, files=listed))}
 
 
-RUN: dict[str, Callable[[Context], None]] = {
+RUN: dict[str, Callable[[Context], Outputs]] = {
     stage.__name__: stage
     for stage in (
         profile, pretrain, supernet, search, finetune, train, export, measure, report
     )
 }  # fmt: skip
 """Stage name -> what it does."""
+
+
+def run(name: str, context: Context) -> Outputs:
+    """Runs one stage.
+
+    Raises:
+      RuntimeError: TensorFlow failed; the message is that of the image or file behind it.
+      ValueError, OSError: see the stages.
+    """
+    try:
+        return RUN[name](context)
+    except tf.errors.OpError as error:
+        raise RuntimeError(f"stage {name!r}: {reason(error)}") from error
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """One line. What Python raised in a data pipeline arrives as text, with its traceback."""
+    pattern = r"^(?:\{\{.*\}\} )?\w*Error: (.+)\n(?=Traceback)"
+    raised = re.search(pattern, error.message, re.MULTILINE)
+    if raised:
+        return raised[1]
+    return f"TensorFlow failed: {error.message.strip().splitlines()[0]} (--debug shows more)."

@@ -48,7 +48,7 @@ RANGES: dict[str, Range] = {
     "device.threads": AT_LEAST_1,
     "device.calibration_networks": (lambda v: v >= 3, "at least 3"),
     "device.target_error": POSITIVE,
-    "device.max_processes": (lambda v: v >= 2, "at least 2"),
+    "device.max_processes": (lambda v: v >= 3, "at least 3"),
     "limits.latency_ms": POSITIVE,
     "limits.latency_fraction": UP_TO_1,
     "limits.macs": POSITIVE,

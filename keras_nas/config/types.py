@@ -26,7 +26,7 @@ def check_types(config: Any, path: str) -> None:
             setattr(config, field, float(value))
         elif hint == tuple[float, ...]:
             if not isinstance(value, tuple | list) or not all(map(is_number, value)):
-                raise ValueError(f"{path}.{field} should be a tuple of numbers, received {value!r}.")
+                raise ValueError(f"{path}.{field} should be a tuple of numbers: {value!r}.")
             setattr(config, field, tuple(map(float, value)))
         elif (
             not isinstance(value, hint)

@@ -47,7 +47,15 @@ def train_classifier(
 
     Returns:
       History: a row a compiled loop, with "step", "seconds", "loss" and "accuracy".
+
+    Raises:
+      ValueError: the recipe distils and there is no teacher.
     """
+    if recipe.distillation and teacher is None:
+        raise ValueError(
+            f"the recipe of {name!r} has distillation {recipe.distillation}, which needs a teacher; "
+            "give the heaviest network, or set it to 0."
+        )
     steps = examples.steps(recipe.epochs, recipe.batch_size)
     warmup = min(examples.steps(recipe.warmup_epochs, recipe.batch_size), steps - 1)
     schedule = cosine(recipe.learning_rate, steps, warmup if recipe.warmup_epochs else 0)
@@ -71,9 +79,7 @@ def train_classifier(
     phase = Phase(
         name=name,
         step=step,
-        variables=[
-            *model.variables, *optimizer.variables, *(average.variables if average else [])
-        ],
+        variables=[*model.variables, *optimizer.variables, *(average.variables if average else [])],
         steps=steps,
         dataset=lambda start: examples.training(
             recipe.batch_size, start, int(stage_seed(0, name)[1])

@@ -107,7 +107,9 @@ def search(
         metrics, *found = gradients(*inputs, state.alpha, state.beta, fold_in(seed, step_index))
         if settings.solve_on_device:
             return metrics | _device_update(plan, state, found, step_index)
-        for variable, gradient in zip((state.alpha_gradient, state.beta_gradient), found, strict=True):
+        for variable, gradient in zip(
+            (state.alpha_gradient, state.beta_gradient), found, strict=True
+        ):
             variable.assign(tf.cast(gradient, variable.dtype))
         return metrics
 
@@ -125,9 +127,7 @@ def search(
         else lambda step, metrics: host_update(plan, state, step),
     )
     history = runtime.run(phase)
-    return SearchResult(
-        start_alpha, start_beta, state.alpha.numpy(), state.beta.numpy(), history
-    )
+    return SearchResult(start_alpha, start_beta, state.alpha.numpy(), state.beta.numpy(), history)
 
 
 def gradient_function(supernet: Supernet):

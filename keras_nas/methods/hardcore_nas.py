@@ -161,9 +161,7 @@ def final_network(
     with runtime.strategy.scope():
         if supernet is None:
             keras.utils.set_random_seed(examples.seed)
-            network = build_network(
-                architecture, space.input_shape, classes, fused_batch_norm=True
-            )
+            network = build_network(architecture, space.input_shape, classes, fused_batch_norm=True)
         else:
             network = extract_network(supernet, architecture, examples, batch_norm_images)
     stage = "train" if supernet is None else "finetune"

@@ -1,0 +1,104 @@
+"""What the stages of one run share: space, images, devices, and the work directory's files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_nas import files
+from keras_nas.config import Config
+from keras_nas.data.examples import Examples, load_examples
+from keras_nas.experiment import load_space
+from keras_nas.methods import hardcore_nas
+from keras_nas.methods.runtime import Runtime
+from keras_nas.models import Supernet
+from keras_nas.models.weights import weights_from_bytes
+from keras_nas.progress import Bar, follow_phase
+from keras_nas.resources import LatencyTable
+from keras_nas.space import Architecture, SearchSpace
+from keras_nas.training.precision import dtype_policy
+from tpu.strategy import strategy_for
+
+
+@dataclasses.dataclass
+class Context:
+    """What a stage works with; expensive parts are made when first asked for.
+
+    Attributes:
+      config: the experiment.
+      folder: work directory.
+      checkpoints: folder of the stage that runs, with these settings and inputs.
+    """
+
+    config: Config
+    folder: Path
+    checkpoints: Path = Path()
+
+    @functools.cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return load_space(self.config.space)
+
+    @functools.cached_property
+    def examples(self) -> Examples:
+        """The images."""
+        config = self.config
+        return load_examples(config.data, config.space.resolution, config.seed)
+
+    @property
+    def table(self) -> LatencyTable:
+        """The latency table of the work directory."""
+        path = self.folder / "latency_table.json"
+        return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The found architecture."""
+        path = self.folder / "architecture.json"
+        return Architecture.from_json(files.read_text(path, "architecture"), str(path))
+
+    @functools.cached_property
+    def strategy(self) -> tf.distribute.Strategy:
+        """Devices to train on; also sets what makes a run repeat bit for bit."""
+        tf.config.experimental.enable_op_determinism()
+        keras.config.set_dtype_policy(dtype_policy(self.config.precision))
+        return strategy_for(self.config.accelerator)
+
+    @contextmanager
+    def runtime(self, name: str) -> Iterator[Runtime]:
+        """Where phases run, with a progress bar."""
+        bar = Bar(name, "steps")
+        try:
+            yield Runtime(
+                self.checkpoints,
+                self.strategy,
+                self.config.steps_per_loop,
+                self.config.save_every_seconds,
+                follow_phase(bar),
+            )
+        finally:
+            bar.close()
+
+    def heaviest(self) -> keras.Model:
+        """w-bar."""
+        with self.strategy.scope():
+            network = hardcore_nas.heaviest_network(self.space, self.examples.source.classes)
+        self._read_weights(network, "heaviest.npz")
+        return network
+
+    def supernet(self) -> Supernet:
+        """w*."""
+        with self.strategy.scope():
+            supernet = Supernet(self.space, self.examples.source.classes)
+        self._read_weights(supernet, "supernet.npz")
+        return supernet
+
+    def _read_weights(self, model: keras.Model, name: str) -> None:
+        path = self.folder / name
+        weights_from_bytes(model, path.read_bytes(), str(path))

@@ -1,0 +1,101 @@
+"""The stages of an experiment: what each reads, writes and depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One step from data set and limits to report.
+
+    Attributes:
+      name: as in `--stages`.
+      does: one line for the terminal.
+      settings: prefixes of the settings that its outputs depend on.
+      reads, writes: file names in the work directory.
+    """
+
+    name: str
+    does: str
+    settings: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+TRAINING = ("seed", "space.", "data.", "precision", "accelerator", "steps_per_loop")
+
+PROFILE = Stage(
+    "profile",
+    "measures every block of the search space on the device",
+    ("space.", "device.", "data.source", "data.data_dir"),
+    (),
+    ("latency_table.json",),
+)
+PRETRAIN = Stage(
+    "pretrain",
+    "trains the heaviest network (w-bar)",
+    (*TRAINING, "pretrain.", "evaluation_batch_size"),
+    (),
+    ("heaviest.npz", "pretrain.json"),
+)
+SUPERNET = Stage(
+    "supernet",
+    "trains the one-shot weights (w*) by multi-path sampling",
+    (*TRAINING, "supernet.", "evaluation_batch_size"),
+    ("heaviest.npz",),
+    ("supernet.npz", "supernet.json"),
+)
+SEARCH = Stage(
+    "search",
+    "searches the architecture under the limits",
+    (*TRAINING, "search.", "limits.", "evaluation_batch_size", "batch_norm_images"),
+    ("latency_table.json", "supernet.npz"),
+    ("search.json", "architecture.json"),
+)
+FINETUNE = Stage(
+    "finetune",
+    "fine-tunes the found network with distillation",
+    (*TRAINING, "finetune.", "evaluation_batch_size", "batch_norm_images"),
+    ("architecture.json", "supernet.npz", "heaviest.npz"),
+    ("network.keras", "finetune.json"),
+)
+TRAIN = Stage(
+    "train",
+    "trains the found network from scratch",
+    (*TRAINING, "train.", "evaluation_batch_size"),
+    ("architecture.json", "heaviest.npz"),
+    ("network.keras", "train.json"),
+)
+EXPORT = Stage(
+    "export",
+    "exports to TFLite and checks that it computes the same",
+    ("data.", "seed"),
+    ("network.keras",),
+    ("network.tflite", "network_float16.tflite", "export.json"),
+)
+MEASURE = Stage(
+    "measure",
+    "measures the exported network on the device",
+    ("device.",),
+    ("latency_table.json", "network.tflite", "network_float16.tflite"),
+    ("measurement.json",),
+)
+
+
+def stages_of(config: Config) -> tuple[Stage, ...]:
+    """The stages of an experiment in order: the method's, then what every method ends with."""
+    final = FINETUNE if config.final == "finetune" else TRAIN
+    report = Stage(
+        "report",
+        "draws and writes up the result",
+        ("",),
+        (
+            "latency_table.json", "search.json", "architecture.json", "measurement.json",
+            "export.json", "pretrain.json", "supernet.json", f"{final.name}.json",
+        ),
+        ("report.html", "summary.txt"),
+    )  # fmt: skip
+    return (PROFILE, PRETRAIN, SUPERNET, SEARCH, final, EXPORT, MEASURE, report)
