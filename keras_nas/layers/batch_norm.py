@@ -87,9 +87,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
                 self.moving_variance.value,
                 self.epsilon,
             )
-        y, mean, variance = normalize_batch(
-            inputs, self.gamma.value, self.beta.value, self.epsilon
-        )
+        y, mean, variance = normalize_batch(inputs, self.gamma.value, self.beta.value, self.epsilon)
         self.move_averages(mean, variance)
         return y
 

@@ -63,7 +63,10 @@ class ElasticMBConv(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for label, choices in (("middle_channels", middle_channels), ("kernel_sizes", kernel_sizes)):
+        for label, choices in (
+            ("middle_channels", middle_channels),
+            ("kernel_sizes", kernel_sizes),
+        ):
             if not choices or list(choices) != sorted(set(choices)):
                 raise ValueError(f"{label} should be ascending, received {list(choices)}.")
         if len(se_channels) != len(middle_channels) or len({len(row) for row in se_channels}) != 1:
@@ -184,7 +187,9 @@ class ElasticMBConv(keras.layers.Layer):
             factor = 0.0
             for s, units in enumerate(self.se_channels[e]):
                 share = w[:, e, s, None]  # [B, 1]
-                excite = self._excite(received[e], k, units, middle) if units else tf.ones_like(share)
+                excite = (
+                    self._excite(received[e], k, units, middle) if units else tf.ones_like(share)
+                )
                 factor += share * excite  # [B, middle], or [B, 1] without squeeze-and-excitation
             mask = tf.cast(tf.range(self.widest) < middle, w.dtype)
             if factor.shape[1] == 1:
@@ -218,9 +223,7 @@ class ElasticMBConv(keras.layers.Layer):
         for batch_norm in self.depthwise_batch_norms:
             batch_norm.set_weights(weights["depthwise_batch_norm"])
         for se in self.se_weights:
-            for name, value in zip(
-                se, (*weights["se_reduce"], *weights["se_expand"]), strict=True
-            ):
+            for name, value in zip(se, (*weights["se_reduce"], *weights["se_expand"]), strict=True):
                 se[name].assign(value)
         self.project_kernel.assign(weights["project"][0])
         self.project_batch_norm.set_weights(weights["project_batch_norm"])
@@ -250,5 +253,8 @@ class ElasticMBConv(keras.layers.Layer):
         if units:
             se = {name: weight.numpy() for name, weight in self.se_weights[k].items()}
             weights["se_reduce"] = [se["reduce_kernel"][:middle, :units], se["reduce_bias"][:units]]
-            weights["se_expand"] = [se["expand_kernel"][:units, :middle], se["expand_bias"][:middle]]
+            weights["se_expand"] = [
+                se["expand_kernel"][:units, :middle],
+                se["expand_bias"][:middle],
+            ]
         return weights

@@ -1,7 +1,7 @@
 """Stratified multi-path sampling: the batch is divided, not repeated, among the configurations.
 
-In every block exactly 1/K of the images takes each kernel size and 1/E each expansion ratio, assigned
-by a fresh random permutation. Every image's path keeps its uniform distribution and all shapes stay
+In every block exactly 1/K of the images takes each kernel size and, in large blocks, 1/E each
+expansion ratio, assigned by a fresh random permutation. Every image's path keeps its uniform distribution and all shapes stay
 static, while each image is computed for its own configuration only:
 
 - an image of a smaller expansion takes no part in the channels beyond it. Channels are cut into E
@@ -21,14 +21,23 @@ from keras_nas.layers.batch_norm import apply_statistics, normalize_batch
 from keras_nas.layers.elastic_mbconv import ElasticMBConv
 from keras_nas.layers.sampling import fold_in
 
+BANDED_PIXELS = 20_000
+"""Input pixels (images * height * width) from which cutting the channels into bands pays.
+
+Below, three times as many small operations cost more than the work they save: at 64x64 and batch 24,
+bands everywhere made a step 1.2 times slower than bands in the first block alone
+(benchmarks/one_shot_step.py).
+"""
+
 
 def stratified_block(layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, training: bool):
     """Runs each image through one uniformly drawn configuration of an elastic block.
 
     Args:
       layer: a built elastic block with K kernel sizes and E expansions.
-      x: [B, H, W, C_in] in random order: an image's place decides its kernel size and, where B divides
-        by E * K, its expansion (otherwise expansions are drawn independently, at full width).
+      x: [B, H, W, C_in] in random order: an image's place decides its kernel size and, where that pays
+        and B divides by E * K, its expansion (otherwise expansions are drawn independently, at full
+        width).
       seed: [2].
       training: whether batch norm uses the batch's statistics.
 
@@ -45,7 +54,8 @@ def stratified_block(layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, traini
             f"stratified sampling deals {images} images evenly to {kernels} kernel sizes; choose a "
             f"batch size that divides by {kernels} at every depth."
         )
-    strata = expansions if images % (kernels * expansions) == 0 else 1
+    pays = images * x.shape[1] * x.shape[2] >= BANDED_PIXELS
+    strata = expansions if pays and images % (kernels * expansions) == 0 else 1
     if strata == 1:
         expansion = _uniform_choice(images, expansions, fold_in(seed, 0))
         widths = [layer.widest]
@@ -100,7 +110,9 @@ def _expand(layer, x, widths, training):
         ]
         inputs = x if band == 0 else tf.concat(members, 0)
         bands.append(tf.nn.conv2d(inputs, weights, 1, "SAME"))
-    return [layer.act(band) for band in _normalize(layer.expand_batch_norm, bands, widths, training)]
+    return [
+        layer.act(band) for band in _normalize(layer.expand_batch_norm, bands, widths, training)
+    ]
 
 
 def _depthwise(layer, bands, widths, expansion, excitation, training):

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas.layers import elastic_strata
 from keras_nas.layers.elastic_mbconv import ElasticMBConv
 from keras_nas.layers.elastic_strata import stratified_block
 
 MIDDLES, KERNELS, UNITS = (16, 24, 40), (3, 5), ((0, 8), (0, 8), (0, 16))
 SEED = (1, 2)
+
+
+@pytest.fixture(autouse=True)
+def bands(monkeypatch):
+    """Bands of channels even for these small images."""
+    monkeypatch.setattr(elastic_strata, "BANDED_PIXELS", 0)
 
 
 def elastic(dtype="float64", *, stride=1, residual=True, se_channels=UNITS):
@@ -75,6 +82,19 @@ def test_counts_where_expansions_do_not_divide():
     drawn = choices(elastic(), images(8), *((seed, 0) for seed in range(5)))
     np.testing.assert_array_equal(drawn[:, :, 1].sum(1), [4] * 5)
     assert len({tuple(expansions) for expansions in drawn[:, :, 0]}) > 1
+
+
+def test_small_blocks_have_no_bands(monkeypatch):
+    """Kernels stay strata, expansions become fair coins."""
+    monkeypatch.setattr(elastic_strata, "BANDED_PIXELS", 12 * 5 * 4 + 1)
+    draws = 100
+    drawn = choices(elastic(), images(12), *((seed, 3) for seed in range(draws)))
+    np.testing.assert_array_equal(drawn[:, :, 1].sum(1), [6] * draws)
+    expansions = drawn[:, :, 0]
+    assert len({tuple(np.bincount(row, minlength=3)) for row in expansions}) > 1
+    for expansion in range(3):
+        share = (expansions == expansion).mean(0)  # [N]
+        assert np.all(np.abs(share - 1 / 3) <= 5 * np.sqrt(2 / 9 / draws))
 
 
 def test_squeeze_and_excitation_is_a_fair_coin_for_every_image():
