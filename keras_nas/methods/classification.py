@@ -1,4 +1,4 @@
-"""Training a classifier by a recipe, and its accuracy: the phase that all stages with weights share."""
+"""Training a classifier by a recipe, the phase of all stages with weights, and its accuracy."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def train_classifier(
     """
     if recipe.distillation and teacher is None:
         raise ValueError(
-            f"the recipe of {name!r} has distillation {recipe.distillation}, which needs a teacher; "
-            "give the heaviest network, or set it to 0."
+            f"the recipe of {name!r} has distillation {recipe.distillation}, which needs a "
+            "teacher; give the heaviest network, or set it to 0."
         )
     steps = examples.steps(recipe.epochs, recipe.batch_size)
     warmup = min(examples.steps(recipe.warmup_epochs, recipe.batch_size), steps - 1)

@@ -2,8 +2,8 @@
 
 A compiled step samples one path an image; the gradient of the loss with respect to the sampled
 weights, averaged over images, is the gradient of alpha and beta. Between steps (or inside the
-compiled loop, `solve_on_device`) a linear program gives the vertex to move to, so that every iterate
-keeps the limits.
+compiled loop, `solve_on_device`) a linear program gives the vertex to move to, so that every
+iterate keeps the limits.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class _Plan:
 
 
 class _State:
-    """What changes: alpha, beta, their newest and their averaged gradients, and how often averaged."""
+    """What changes: alpha, beta, their newest and averaged gradients, and how often averaged."""
 
     def __init__(self, alpha: np.ndarray, beta: np.ndarray):
         def variable(value, name):
@@ -277,7 +277,7 @@ def _device_check(plan: _Plan, state: _State):
 
 
 def _device_update(plan: _Plan, state: _State, gradients, step_index) -> dict[str, tf.Tensor]:
-    """The twin of `host_update` inside the compiled loop: the same iterates, no host between steps."""
+    """The twin of `host_update` in the compiled loop: the same iterates, no host between steps."""
     costs, dtype = plan.costs, state.alpha.dtype
     runs = tf.constant(costs.runs()[:, None] * _own_stage(costs), dtype)  # [B, S, D]
     block_costs = tf.constant(costs.block_costs[0], dtype)  # [B, C]

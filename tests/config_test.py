@@ -1,0 +1,107 @@
+"""Settings: what is refused, and how the message names it."""
+
+import dataclasses
+import math
+
+import pytest
+
+from keras_nas.config import Config, LimitsConfig, flatten
+from keras_nas.config.ranges import CHOICES, RANGES
+
+
+@pytest.fixture
+def config():
+    return Config(limits=LimitsConfig(latency_ms=12))
+
+
+def set_field(config, path, value):
+    *groups, field = path.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    setattr(config, field, value)
+
+
+def test_defaults_with_a_limit_are_valid_and_integers_become_floats(config):
+    config.pretrain.epochs = 3
+    config.validate()
+    assert config.limits.latency_ms == 12.0
+    assert isinstance(config.limits.latency_ms, float)
+    assert isinstance(config.pretrain.epochs, float)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("seed", "3", r"config\.seed should be int, received '3'"),
+        ("seed", True, r"config\.seed should be int, received True"),
+        ("seed", 1.5, r"config\.seed should be int, received 1.5"),
+        ("data.flip", 1, r"config\.data\.flip should be bool, received 1"),
+        ("data.mean", (0.5, "a", 0.5), r"config\.data\.mean should be a tuple of numbers"),
+        ("data.mean", (0.5,), r"config\.data\.mean should be three numbers"),
+        ("data.std", (0.5, 0.0, 0.5), r"config\.data\.std should be three numbers, std above 0"),
+        ("pretrain.epochs", None, r"config\.pretrain\.epochs should be a finite number, .* None"),
+        ("pretrain.epochs", math.nan, r"config\.pretrain\.epochs should be a finite number"),
+        ("limits.latency_ms", math.inf, r"latency_ms should be a finite number or None, .* inf"),
+        ("space.overrides", [], r"config\.space\.overrides should be dict"),
+        ("space", {}, r"config\.space should be a SpaceConfig"),
+        ("pretrain.distillation", 1.0, r"config\.pretrain\.distillation should be 0"),
+    ],
+)
+def test_wrong_types_and_values_are_refused_by_name(config, path, value, message):
+    set_field(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        config.validate()
+
+
+def test_unknown_fields_are_refused_with_a_list_of_what_exists(config):
+    config.limits.latency = 3
+    with pytest.raises(ValueError, match=r"config\.limits has no field 'latency'; it has .*macs"):
+        config.validate()
+
+
+@pytest.mark.parametrize("path", RANGES)
+def test_every_range_is_checked(config, path):
+    if path == "limits.latency_fraction":
+        config.limits.latency_ms = None
+    kind = type(flatten(config)[path])
+    set_field(config, path, -1 if kind is int else -1.0)
+    with pytest.raises(ValueError, match=rf"config\.{path} should be .*received -1"):
+        config.validate()
+
+
+@pytest.mark.parametrize("path", CHOICES)
+def test_every_choice_is_checked(config, path):
+    set_field(config, path, "nonsense")
+    with pytest.raises(ValueError, match=rf"config\.{path} should be one of .*'nonsense'"):
+        config.validate()
+    for choice in CHOICES[path]:
+        set_field(config, path, choice)
+        config.validate()
+
+
+def test_every_range_and_choice_is_of_an_existing_field(config):
+    assert set(RANGES) | set(CHOICES) <= set(flatten(config))
+
+
+@pytest.mark.parametrize("values", [(None, None), (10.0, 0.5)])
+def test_the_latency_limit_is_stated_in_exactly_one_way(values):
+    config = Config(limits=LimitsConfig(*values))
+    with pytest.raises(ValueError, match="exactly one of .*latency_ms and .*latency_fraction"):
+        config.validate()
+
+
+def test_solving_on_the_device_takes_one_limit(config):
+    config.search.solve_on_device = True
+    config.validate()
+    config.limits.macs = 1e6
+    with pytest.raises(ValueError, match="solve_on_device works with one limit"):
+        config.validate()
+
+
+def test_flatten_gives_every_setting_by_path(config):
+    settings = flatten(config)
+    assert settings["limits.latency_ms"] == 12
+    assert settings["pretrain.learning_rate"] == config.pretrain.learning_rate
+    groups = [f for f in dataclasses.fields(config) if dataclasses.is_dataclass(f.type)]
+    expected = sum(len(dataclasses.fields(group.type)) for group in groups)
+    assert len(settings) == expected + len(dataclasses.fields(config)) - len(groups)

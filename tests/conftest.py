@@ -1,0 +1,99 @@
+"""A tiny experiment, a latency table for it that needs no measuring, and the real program."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_nas.config import Config
+from keras_nas.devices import HostDevice
+from keras_nas.experiment import load_space
+from keras_nas.resources import LatencyTable
+from keras_nas.resources.latency_table import CalibrationNetwork, RawSamples, all_pieces
+
+ROOT = Path(__file__).parents[1]
+TINY_CONFIG = ROOT / "tests" / "tiny_config.py"
+
+
+def pytest_configure():
+    """Before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def tiny_config() -> Config:
+    """A fresh copy of the tiny experiment."""
+    names: dict = {}
+    exec(compile(TINY_CONFIG.read_text(), TINY_CONFIG, "exec"), names)
+    return names["get_config"]()
+
+
+def _made_up_table(space, classes) -> LatencyTable:
+    """Of this machine's device, with a latency in proportion to a random number."""
+    keys = [piece.key for piece in all_pieces(space, classes)]
+    entries = np.random.default_rng(0).uniform(0.1, 1, len(keys))
+    return LatencyTable(
+        device=HostDevice(1).describe(),
+        precision="float32",
+        threads=1,
+        batch=1,
+        input_shape=space.input_shape,
+        classes=classes,
+        date="2024-05-01T12:00:00+00:00",
+        method="made up",
+        space_name=space.name,
+        space_fingerprint=space.fingerprint(),
+        reference=space.lightest(),
+        reference_ms=0.5,
+        overhead_ms=0.001,
+        scale=1.0,
+        entries=dict(zip(keys, entries.tolist(), strict=True)),
+        calibration=(CalibrationNetwork(space.heaviest(), 2.0, 2.1, 2.2),),
+        mean_error=0.05,
+        worst_error=0.1,
+        samples=RawSamples([[0.5]], {"empty": [[0.1]]}),
+    )
+
+
+@pytest.fixture(scope="session")
+def made_up_table():
+    """Space, classes -> a latency table of this machine's device with made-up entries."""
+    return _made_up_table
+
+
+@pytest.fixture
+def tiny_table(tiny_config) -> LatencyTable:
+    """A latency table of the tiny experiment."""
+    return _made_up_table(load_space(tiny_config.space), 10)
+
+
+def _command(*arguments, config=TINY_CONFIG) -> list[str]:
+    flags = [f"--config={config}"] if config else []
+    return [sys.executable, "-m", "keras_nas", *flags, *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Arguments -> the program's command line, with the tiny experiment unless told otherwise."""
+    return _command
+
+
+@pytest.fixture(scope="session")
+def run_program():
+    """Runs the program and returns the finished process, its output as text."""
+
+    def run(*arguments, **options) -> subprocess.CompletedProcess:
+        config = options.pop("config", TINY_CONFIG)
+        return subprocess.run(
+            _command(*arguments, config=config),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            **options,
+        )
+
+    return run
