@@ -28,7 +28,7 @@ def get_config() -> Config:
             resolution=32,
             overrides={
                 "name": "quickstart",
-                "stem": {"channels": 16, "kernel_size": 3, "stride": 1, "activation": "relu"},
+                "stem": {"channels": 8, "kernel_size": 3, "stride": 1, "activation": "relu"},
                 "first_stages": [],
                 "stages": [
                     {"channels": 24, "stride": 2, "activation": "relu"},
@@ -42,11 +42,11 @@ def get_config() -> Config:
         data=DataConfig(source="digits", crop="pad", padding=2, mean=(0.3,) * 3, std=(0.35,) * 3),
         device=DeviceConfig(calibration_networks=6, target_error=0.02, max_processes=4),
         limits=LimitsConfig(latency_fraction=0.4),
-        pretrain=RecipeConfig(epochs=8, learning_rate=0.1, warmup_epochs=1, **recipe),
-        supernet=RecipeConfig(epochs=8, learning_rate=0.05, weight_average=0.99, **recipe),
-        search=SearchConfig(epochs=10, batch_size=96),
+        pretrain=RecipeConfig(epochs=5, learning_rate=0.1, warmup_epochs=1, **recipe),
+        supernet=RecipeConfig(epochs=7, learning_rate=0.05, weight_average=0.99, **recipe),
+        search=SearchConfig(epochs=8, batch_size=96),
         finetune=RecipeConfig(
-            epochs=8, learning_rate=0.05, weight_average=0.99, distillation=1.0, **recipe
+            epochs=4, learning_rate=0.05, weight_average=0.99, distillation=1.0, **recipe
         ),
         train=RecipeConfig(epochs=16, learning_rate=0.1, warmup_epochs=1, **recipe),
         steps_per_loop=4,

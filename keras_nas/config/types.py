@@ -18,7 +18,7 @@ def check_types(config: Any, path: str) -> None:
         raise ValueError(f"{path} has no field {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
     for field, hint in hints.items():
         value = getattr(config, field)
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
             check_types(value, f"{path}.{field}")

@@ -61,7 +61,7 @@ class Examples:
         )
 
     def evaluation(self, batch_size: int, *, held_out: bool = False) -> tf.data.Dataset:
-        """Once over the test images, or the held-out ones, in order; the last batch may be small."""
+        """Once over the test or the held-out images, in order; the last batch may be small."""
         return batches(
             self.source.train if held_out else self.source.test,
             self.held_out if held_out else None,

@@ -1,12 +1,12 @@
 """A block that is twelve blocks at once, in closed form.
 
-An elastic MBConv holds every configuration (expansion ratio e, kernel size k, squeeze-and-excitation
-ratio s) of one block in shared weights. Width mask, configuration weight and squeeze-and-excitation
-factor all act per image and channel, so the weighted sum over all configurations needs one
-expansion, one depthwise convolution a kernel size and one projection:
+An elastic MBConv holds every configuration (expansion ratio e, kernel size k, ratio s of
+squeeze-and-excitation) of one block in shared weights. Width mask, configuration weight and
+squeeze-and-excitation factor all act per image and channel, so the weighted sum over all
+configurations needs one expansion, one depthwise convolution a kernel size and one projection:
 
     z_k = act(BN_k(depthwise_k(act(BN(expand(x))))))
-    g_k[image, channel] = sum_{e, s} w[e, k, s] * mask_e[channel] * (se_{e,k,s}[image, channel] or 1)
+    g_k[image, channel] = sum_{e,s} w[e,k,s] * mask_e[channel] * (se_{e,k,s}[image, channel] or 1)
     y = BN(project(sum_k z_k * g_k))
 
 With one-hot weights this is exactly one configuration; in inference mode, with weights that sum to
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,7 +30,7 @@ from keras_nas.layers.batch_norm import FusedBatchNormalization
 class ElasticMBConv(keras.layers.Layer):
     """MBConv with elastic expansion ratio, kernel size and squeeze-and-excitation (HC section 3.1).
 
-    Configurations are ordered as the product of expansion, kernel and squeeze-and-excitation choices.
+    Configurations are the product of expansion, kernel and squeeze-and-excitation choices.
     Kernel sizes own separate depthwise kernels, batch norms and squeeze-and-excitation weights;
     expansion ratios take the first channels of the same weights, and the bottleneck's first units.
 
@@ -173,7 +174,7 @@ class ElasticMBConv(keras.layers.Layer):
           [B, M].
         """
         edges = (0, *self.middle_channels)
-        widths = [last - first for first, last in zip(edges[:-1], edges[1:], strict=True)]
+        widths = [last - first for first, last in itertools.pairwise(edges)]
         if self.bottleneck:
             pieces = zip(
                 tf.split(pooled, widths, axis=1),
@@ -184,7 +185,7 @@ class ElasticMBConv(keras.layers.Layer):
             received = list(itertools.accumulate(tf.matmul(p, kernel) for p, kernel in pieces))
         total = 0.0
         for e, middle in enumerate(self.middle_channels):
-            factor = 0.0
+            factor: Any = 0.0
             for s, units in enumerate(self.se_channels[e]):
                 share = w[:, e, s, None]  # [B, 1]
                 excite = (

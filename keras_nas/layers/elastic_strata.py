@@ -1,18 +1,21 @@
 """Stratified multi-path sampling: the batch is divided, not repeated, among the configurations.
 
 In every block exactly 1/K of the images takes each kernel size and, in large blocks, 1/E each
-expansion ratio, assigned by a fresh random permutation. Every image's path keeps its uniform distribution and all shapes stay
-static, while each image is computed for its own configuration only:
+expansion ratio, assigned by a fresh random permutation. Every image's path keeps its uniform
+distribution and all shapes stay static, while each image is computed for its own configuration
+only:
 
 - an image of a smaller expansion takes no part in the channels beyond it. Channels are cut into E
   bands; band j holds the channels that expansion j adds, and only the images of expansion >= j;
 - each depthwise kernel sees the images that chose it.
 
-A batch norm sees, in each band, the images that use it. Weights and images are cut with `split`, whose
-gradient is one concatenation; slices would each write a gradient of the full size.
+A batch norm sees, in each band, the images that use it. Weights and images are cut with `split`,
+whose gradient is one concatenation; slices would each write a gradient of the full size.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import keras
 import tensorflow as tf
@@ -24,8 +27,8 @@ from keras_nas.layers.sampling import fold_in
 BANDED_PIXELS = 20_000
 """Input pixels (images * height * width) from which cutting the channels into bands pays.
 
-Below, three times as many small operations cost more than the work they save: at 64x64 and batch 24,
-bands everywhere made a step 1.2 times slower than bands in the first block alone
+Below, three times as many small operations cost more than the work they save: at 64x64 and batch
+24, bands everywhere made a step 1.2 times slower than bands in the first block alone
 (benchmarks/one_shot_step.py).
 """
 
@@ -35,9 +38,9 @@ def stratified_block(layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, traini
 
     Args:
       layer: a built elastic block with K kernel sizes and E expansions.
-      x: [B, H, W, C_in] in random order: an image's place decides its kernel size and, where that pays
-        and B divides by E * K, its expansion (otherwise expansions are drawn independently, at full
-        width).
+      x: [B, H, W, C_in] in random order: an image's place decides its kernel size and, where that
+        pays and B divides by E * K, its expansion (otherwise expansions are drawn independently,
+        at full width).
       seed: [2].
       training: whether batch norm uses the batch's statistics.
 
@@ -64,7 +67,7 @@ def stratified_block(layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, traini
         per_cell = images // (kernels * expansions)
         expansion = tf.tile(tf.repeat(tf.range(expansions)[::-1], per_cell), [kernels])  # [B]
         edges = (0, *layer.middle_channels)
-        widths = [last - first for first, last in zip(edges[:-1], edges[1:], strict=True)]
+        widths = [last - first for first, last in itertools.pairwise(edges)]
     excitation = _uniform_choice(images, len(layer.se_channels[0]), fold_in(seed, 1))
 
     bands = _expand(layer, x, widths, training)
@@ -93,18 +96,18 @@ def _normalize(batch_norm, parts, widths, training):
         return outputs
     means = tf.split(batch_norm.moving_mean.value, widths)
     variances = tf.split(batch_norm.moving_variance.value, widths)
-    for x, *statistics in zip(parts, gammas, betas, means, variances, strict=True):
-        outputs.append(apply_statistics(x, *statistics, batch_norm.epsilon))
+    for x, gamma, beta, mean, variance in zip(parts, gammas, betas, means, variances, strict=True):
+        outputs.append(apply_statistics(x, gamma, beta, mean, variance, batch_norm.epsilon))
     return outputs
 
 
 def _expand(layer, x, widths, training):
-    """[B, H, W, C_in] -> per band [B_band, H, W, channels of the band], kernel size by kernel size."""
+    """[B, H, W, C_in] -> per band [B_band, H, W, its channels], kernel size by kernel size."""
     kernels, strata = len(layer.kernel_sizes), len(widths)
     cells = tf.split(x, kernels * strata)
     bands = []
     for band, weights in enumerate(tf.split(layer.expand_kernel.value, widths, axis=3)):
-        # Cells of a kernel size are ordered from the largest expansion: a band takes the first ones.
+        # A kernel size's cells are ordered from the largest expansion: a band takes the first.
         members = [
             cells[k * strata + cell] for k in range(kernels) for cell in range(strata - band)
         ]
@@ -116,7 +119,7 @@ def _expand(layer, x, widths, training):
 
 
 def _depthwise(layer, bands, widths, expansion, excitation, training):
-    """Depthwise convolutions and gates: -> [kernel][band] tensors [B_band / K, H', W', channels]."""
+    """Depthwise convolutions and gates: [kernel][band] of [B_band / K, H', W', its channels]."""
     kernels = len(layer.kernel_sizes)
     inputs = [tf.split(band, kernels) for band in bands]
     expansions, excitations = tf.split(expansion, kernels), tf.split(excitation, kernels)

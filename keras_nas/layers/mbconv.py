@@ -6,13 +6,14 @@ Only Keras' own layers are used, so that a network made of them loads without th
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import keras
 from keras import layers
 
 from keras_nas.layers.activations import activation
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 Normalization = Callable[[Tensor, str], Tensor]
 """Applies a batch norm of the given name."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import keras
@@ -29,7 +28,11 @@ class Supernet(keras.Model):
         self.space = space
         self.classes = classes
         fixed = space.fixed_pieces(classes)
-        first = [block_name(s, b) for s, stage in enumerate(space.first_stages) for b in range(len(stage))]
+        first = [
+            block_name(s, b)
+            for s, stage in enumerate(space.first_stages)
+            for b in range(len(stage))
+        ]
         before = len(space.first_stages) + len(space.stages)
         final = [
             block_name(before + s, b)
@@ -41,7 +44,8 @@ class Supernet(keras.Model):
             fixed[:cut], ["stem", *first], space.batch_norm, fused_batch_norm=True, name="beginning"
         )
         self.elastic_blocks = [
-            _elastic_block(space, b, row[0].input_shape) for b, row in enumerate(space.block_pieces())
+            _elastic_block(space, b, row[0].input_shape)
+            for b, row in enumerate(space.block_pieces())
         ]
         self.end = build_pieces(
             fixed[cut:], [*final, "head"], space.batch_norm, fused_batch_norm=True, name="end"
@@ -150,8 +154,7 @@ class Supernet(keras.Model):
                 layer.set_weights(heaviest.get_layer(layer.name).get_weights())
         for b, name in self._block_names([stage.max_depth for stage in self.space.stages]):
             block = self.elastic_blocks[b]
-            last = [len(block.middle_channels) - 1, len(block.kernel_sizes) - 1]
-            parts = block.extract(*last, len(block.se_channels[0]) - 1)
+            parts = block.extract(*self._choice(len(self.space.configurations) - 1))
             weights = {part: heaviest.get_layer(f"{name}_{part}").get_weights() for part in parts}
             block.initialize(weights)
 
@@ -163,9 +166,10 @@ class Supernet(keras.Model):
                 yield self.space.first_blocks[s] + index, name
 
     def _choice(self, configuration: int) -> tuple[int, int, int]:
+        """Indices of expansion, kernel size and squeeze-and-excitation of a configuration."""
         space = self.space
-        ranges = map(range, map(len, (space.expansion_ratios, space.kernel_sizes, space.se_ratios)))
-        return tuple(itertools.product(*ranges))[configuration]
+        expansion, rest = divmod(configuration, len(space.kernel_sizes) * len(space.se_ratios))
+        return expansion, *divmod(rest, len(space.se_ratios))
 
 
 def check_batch_size(space: SearchSpace, images: int | None) -> None:

@@ -57,13 +57,13 @@ def check_limits(models: Sequence[CostModel], limits: Mapping[str, float]) -> li
         if row.limit < row.smallest:
             raise ValueError(
                 f"no network of the space keeps the limit {row.name} <= {row.limit:.6g}: the "
-                f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, or "
-                f"choose a smaller resolution, width multiplier or space.\n{range_table(result)}"
+                f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, "
+                f"or choose a smaller resolution, width multiplier or space.\n{range_table(result)}"
             )
         if row.limit > row.largest:
             warnings.warn(
-                f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of the "
-                f"space has {row.largest:.6g}.\n{range_table(result)}",
+                f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of "
+                f"the space has {row.largest:.6g}.\n{range_table(result)}",
                 stacklevel=2,
             )
     return result

@@ -75,9 +75,7 @@ class Block:
 
     def __post_init__(self) -> None:
         if self.kind not in BLOCK_KINDS:
-            raise ValueError(
-                f"unknown block kind {self.kind!r}; one of {', '.join(BLOCK_KINDS)}."
-            )
+            raise ValueError(f"unknown block kind {self.kind!r}; one of {', '.join(BLOCK_KINDS)}.")
         positive_integer(self.kernel_size, f"kernel size of a {self.kind} block")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel size should be odd, received {self.kernel_size}.")

@@ -74,8 +74,9 @@ def pieces(architecture: Architecture, input_shape: Sequence[int], classes: int)
     """
     positive_integer(classes, "number of classes")
     shape = check_input_shape(input_shape)
-    result = []
-    for part in (architecture.stem, *architecture.blocks()):
+    result: list[Piece] = []
+    parts: list[Stem | Block] = [architecture.stem, *architecture.blocks()]
+    for part in parts:
         result.append(piece_after(shape, part))
         shape = result[-1].output_shape
     result.append(Piece(architecture.head, shape, (1, 1, classes)))

@@ -8,7 +8,8 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem, load_object
 from keras_nas.space.blocks import Block, make_divisible, positive_integer
@@ -280,7 +281,7 @@ class SearchSpace:
         """
         value = load_object(text, where, FORMAT, VERSION)
         del value["format"], value["version"]
-        readers = {
+        readers: dict[str, Callable[[Any], Any]] = {
             "stages": lambda rows: tuple(ElasticStage(**row) for row in rows),
             "stem": lambda row: Stem(**row),
             "head": lambda row: Head(**row),

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from keras_nas.resources import (
-    CostModel,
     cost_model,
     macs,
     parameters,
@@ -140,7 +139,3 @@ def test_paper_space(piece_cost, count):
         (model.largest(), HARDCORE_NAS.heaviest()),
     ):
         assert extreme == count(network, (224, 224, 3), 1000)
-
-
-def test_name_is_kept(model):
-    assert isinstance(model, CostModel) and model.name == "macs"

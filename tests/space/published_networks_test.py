@@ -48,21 +48,18 @@ def test_is_in_the_space(published, name):
     assert network.to_block_strings()[:3] == published[name]["arch_def"][:3]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS[:3])  # D to F have no counts
 def test_macs_and_parameters(published, name):
-    if "macs" not in published[name]:
-        pytest.skip(f"{name}: no counts published")
     network = read(published[name]["arch_def"])
     assert macs(network, (224, 224, 3)) == published[name]["macs"]
     assert parameters(network, (224, 224, 3)) == published[name]["params"]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_block_by_block(published, name):
-    if "blocks" not in published[name]:
-        pytest.skip(f"{name}: no blocks published")
-    parts = pieces(read(published[name]["arch_def"]), (224, 224, 3), 1000)[1:-1]
-    for piece, expected in zip(parts, published[name]["blocks"], strict=True):
+def test_network_a_block_by_block(published):
+    network = published["hardcorenas_a"]
+    assert network["arch_def"] == NETWORK_A
+    parts = pieces(read(NETWORK_A), (224, 224, 3), 1000)[1:-1]
+    for piece, expected in zip(parts, network["blocks"], strict=True):
         block, channels = piece.part, piece.input_shape[2]
         assert list(piece.input_shape) == [*expected["in_shape"][1:], expected["in_shape"][0]]
         assert list(piece.output_shape) == [*expected["out_shape"][1:], expected["out_shape"][0]]
