@@ -78,6 +78,10 @@ class Examples:
         pixels = sample_images(self.source.train, count, seed=self.seed, indices=self.fitted)
         return normalise(pixels, self.mean, self.std)
 
+    def rejoined(self) -> Examples:
+        """The same with every training image fitted: for the final network, after the search."""
+        return dataclasses.replace(self, fitted=np.arange(self.source.train.examples))
+
     def steps(self, epochs: float, batch_size: int, *, held_out: bool = False) -> int:
         """How many batches `epochs` take, at least 1."""
         count = len(self.held_out if held_out else self.fitted)

@@ -147,7 +147,7 @@ def final_network(
     Args:
       architecture: the found one.
       space: it is from.
-      examples: the fitted images are trained on.
+      examples: all training images are trained on, the held-out ones too: the search is over.
       recipe: how.
       runtime: where.
       batch_norm_images: how many images the extracted network's batch norm is re-estimated on.
@@ -158,6 +158,7 @@ def final_network(
       The network, of Keras' own layers only, and the history of its training.
     """
     classes = examples.source.classes
+    examples = examples.rejoined()
     with runtime.strategy.scope():
         if supernet is None:
             keras.utils.set_random_seed(examples.seed)
