@@ -1,0 +1,66 @@
+"""From a data set, a device and limits to a measured TFLite network.
+
+What `python -m keras_nas` does, as plain functions on plain objects. A name is imported when it is
+first used, so `import keras_nas` takes milliseconds and no TensorFlow.
+"""
+
+import importlib
+
+_HOME = {
+    # what can be chosen
+    "SearchSpace": "keras_nas.space",
+    "HARDCORE_NAS": "keras_nas.space",
+    "HARDCORE_NAS_TABLE_3": "keras_nas.space",
+    "Architecture": "keras_nas.space",
+    # what it costs
+    "macs": "keras_nas.resources",
+    "parameters": "keras_nas.resources",
+    "LatencyTable": "keras_nas.resources",
+    "HostDevice": "keras_nas.devices",
+    "build_latency_table": "keras_nas.devices.profile",
+    "limited_resources": "keras_nas.experiment",
+    "staged_costs": "keras_nas.experiment",
+    # networks
+    "build_network": "keras_nas.models",
+    "Supernet": "keras_nas.models",
+    # settings and images
+    "Config": "keras_nas.config",
+    "DataConfig": "keras_nas.config",
+    "DeviceConfig": "keras_nas.config",
+    "LimitsConfig": "keras_nas.config",
+    "RecipeConfig": "keras_nas.config",
+    "SearchConfig": "keras_nas.config",
+    "SpaceConfig": "keras_nas.config",
+    "load_space": "keras_nas.experiment",
+    "load_examples": "keras_nas.data.examples",
+    # training and search
+    "Runtime": "keras_nas.methods.runtime",
+    "pretrain": "keras_nas.methods.hardcore_nas",
+    "train_supernet": "keras_nas.methods.hardcore_nas",
+    "search": "keras_nas.methods.frank_wolfe_search",
+    "project_search": "keras_nas.search_record",
+    "final_network": "keras_nas.methods.hardcore_nas",
+    "accuracy": "keras_nas.methods.classification",
+    # export and measurement
+    "convert": "keras_nas.export",
+    "check_operations": "keras_nas.export",
+    "check_outputs": "keras_nas.export",
+    "measure_network": "keras_nas.devices",
+    "reference_model": "keras_nas.devices.profile",
+    # all of it
+    "run": "keras_nas.pipeline",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'keras_nas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

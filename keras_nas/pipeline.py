@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from keras_nas import files
 from keras_nas.config import Config, flatten
 from keras_nas.experiment import limited_resources, load_space
+from keras_nas.progress import quiet_start_up
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import range_table
 from keras_nas.stage_list import PROFILE, Stage, stages_of
@@ -92,9 +93,10 @@ def run(
 
 
 def _new_context(config: Config, folder: Path) -> Context:
-    from keras_nas.context import Context  # imports TensorFlow
+    with quiet_start_up():
+        from keras_nas import stages  # imports TensorFlow
 
-    return Context(config, folder)
+    return stages.Context(config, folder)
 
 
 def _run_stage(context: Context, stage: Stage, settings: dict[str, Any]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
@@ -50,3 +53,22 @@ def follow_phase(bar: Bar) -> Callable:
         bar.update(progress.step, progress.steps, " ".join(numbers))
 
     return on_progress
+
+
+@contextlib.contextmanager
+def quiet_start_up() -> Iterator[None]:
+    """Keeps what TensorFlow's C++ code logs while it is imported, before any level can be set, out
+    of the terminal; shows it where the import fails."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(terminal, log.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

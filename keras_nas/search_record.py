@@ -36,6 +36,32 @@ def project_all(
     }
 
 
+def project_search(
+    space: SearchSpace,
+    result: SearchResult,
+    costs: StagedCosts,
+    limits: list[Limit],
+    *,
+    method: str = "exact",
+    name: str = "found",
+) -> Architecture:
+    """The architecture that a search found (HC section 3.4).
+
+    Args:
+      space: that was searched.
+      result: of the search.
+      costs, limits: the feasible set, as the search had it.
+      method: `exact`, `lp` or `argmax`, see `solvers.projection`.
+      name: of the architecture.
+
+    Raises:
+      ValueError: the projection (`lp` or `argmax`) broke a limit.
+    """
+    choices = project_all(result, costs, limits)
+    check_projection(method, choices, costs, limits)
+    return chosen_architecture(space, choices[method], name)[0]
+
+
 def check_projection(
     method: str,
     choices: dict[str, tuple[np.ndarray, np.ndarray]],
