@@ -19,7 +19,10 @@ def test_importing_takes_no_tensorflow_and_no_time():
         "print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     )
     process = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
     )
     assert process.stdout.split("\n")[:2] == ["True", "[]"], process.stderr
 

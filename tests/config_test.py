@@ -86,7 +86,7 @@ def test_every_range_and_choice_is_of_an_existing_field(config):
 @pytest.mark.parametrize("values", [(None, None), (10.0, 0.5)])
 def test_the_latency_limit_is_stated_in_exactly_one_way(values):
     config = Config(limits=LimitsConfig(*values))
-    with pytest.raises(ValueError, match="exactly one of .*latency_ms and .*latency_fraction"):
+    with pytest.raises(ValueError, match=r"exactly one of .*latency_ms and .*latency_fraction"):
         config.validate()
 
 

@@ -214,9 +214,11 @@ def test_what_a_killed_writer_left_is_removed(finished, tiny_config):
 def test_chosen_stages_run_alone(tmp_path, tiny_config, ran):
     run(tiny_config, tmp_path, ["profile", "pretrain"])
     assert ran == ["profile", "pretrain"]
-    with pytest.raises(FileNotFoundError, match=r"'search' needs .*supernet\.npz; run .*'supernet'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'search' needs .*supernet\.npz; run .*'supernet'"
+    ):
         run(tiny_config, tmp_path, ["search"])
-    with pytest.raises(ValueError, match="unknown stage 'train'; .*finetune"):
+    with pytest.raises(ValueError, match=r"unknown stage 'train'; .*finetune"):
         run(tiny_config, tmp_path, ["train"])
 
 
@@ -272,5 +274,5 @@ def test_a_work_directory_that_cannot_be_written_is_refused(tmp_path, tiny_confi
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_work_directory_without_permission_is_refused(tmp_path, tiny_config, ran):
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="cannot be written .*--workdir"):
+    with pytest.raises(OSError, match=r"cannot be written .*--workdir"):
         run(tiny_config, tmp_path)

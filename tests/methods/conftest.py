@@ -43,9 +43,9 @@ def runtime(tmp_path):
     return Runtime(tmp_path / "checkpoints", steps_per_loop=1, save_every_seconds=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def supernet(space):
-    """Fresh weights that repeat, and batch-norm statistics and gates that hide no mistake."""
+    """Not to be changed. Fresh weights that repeat, and batch-norm statistics and gates that hide no mistake."""
     keras.utils.set_random_seed(0)
     supernet = Supernet(space, 10)
     generator = np.random.default_rng(0)

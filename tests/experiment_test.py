@@ -1,0 +1,111 @@
+"""What a configuration stands for: its space, limits and costs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from keras_nas.config import LimitsConfig, SpaceConfig
+from keras_nas.experiment import limited_resources, load_space, staged_costs
+from keras_nas.resources import macs, parameters
+from keras_nas.space import HARDCORE_NAS
+
+
+def test_a_named_space_at_a_resolution_and_width():
+    space = load_space(SpaceConfig(resolution=96, width_multiplier=0.5))
+    assert space == dataclasses.replace(HARDCORE_NAS.scaled(0.5), resolution=96)
+    assert load_space(SpaceConfig()) == HARDCORE_NAS
+
+
+def test_overrides_replace_fields():
+    space = load_space(
+        SpaceConfig(
+            overrides={
+                "name": "mine",
+                "kernel_sizes": (3, 5, 7),
+                "stages": [{"channels": 192, "stride": 2, "activation": "relu"}],
+            }
+        )
+    )
+    assert space.name == "mine"
+    assert space.kernel_sizes == (3, 5, 7)
+    assert [stage.channels for stage in space.stages] == [192]
+    assert space.head == HARDCORE_NAS.head
+    assert space.fingerprint() != HARDCORE_NAS.fingerprint()
+
+
+def test_a_space_from_a_file(tmp_path):
+    file = tmp_path / "space.json"
+    file.write_text(dataclasses.replace(HARDCORE_NAS, name="mine").to_json())
+    assert load_space(SpaceConfig(name=f"file:{file}")).name == "mine"
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(ValueError, match=r"search space .*space\.json.* damaged or truncated"):
+        load_space(SpaceConfig(name=f"file:{file}"))
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no search space at .*space\.json"):
+        load_space(SpaceConfig(name=f"file:{file}"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "mine"}, "should be one of hardcore_nas, .*file:PATH; received 'mine'"),
+        ({"name": "file:"}, "received 'file:'"),
+        ({"overrides": {"kernels": [3]}}, "unknown field 'kernels'; a space has .*kernel_sizes"),
+        ({"overrides": {"kernel_sizes": [4]}}, "kernel"),
+        ({"overrides": {"kernel_sizes": []}}, "kernel_sizes should be"),
+        ({"overrides": {"stages": [{"channels": 8}]}}, "config.space.overrides"),
+        ({"overrides": {"stages": 3}}, "config.space.overrides"),
+        ({"overrides": {"head": {1, 2}}}, "config.space.overrides should hold"),
+    ],
+)
+def test_bad_spaces_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        load_space(SpaceConfig(**settings))
+
+
+def test_limited_resources_latency_first(tiny_config, tiny_table):
+    space = load_space(tiny_config.space)
+    heaviest = space.heaviest()
+    limits = LimitsConfig(
+        latency_fraction=1.0,
+        macs=float(macs(heaviest, space.input_shape, 10)),
+        parameters=float(parameters(heaviest, space.input_shape, 10)),
+    )
+    models, rows = limited_resources(space, tiny_table, limits)
+    assert [row.name for row in rows] == ["latency_ms", "macs", "parameters"]
+    assert rows[0].limit == rows[0].largest  # a fraction of 1 is the largest exactly
+    costs = staged_costs(space, models)
+    depths, configurations = space.encode(heaviest)
+    entries = [space.depths[s].index(depth) for s, depth in enumerate(depths)]
+    expected = [
+        tiny_table.latency_ms(heaviest, space.input_shape, 10),
+        limits.macs,
+        limits.parameters,
+    ]
+    np.testing.assert_allclose(costs.exact_cost(entries, configurations), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.25, 1.0])
+def test_latency_fraction_lies_between_smallest_and_largest(
+    tiny_config, tiny_table, share, recwarn
+):
+    space = load_space(tiny_config.space)
+    _, (row,) = limited_resources(space, tiny_table, LimitsConfig(latency_fraction=share))
+    expected = row.smallest + share * (row.largest - row.smallest)
+    assert row.limit == pytest.approx(expected, rel=1e-12)
+    assert row.smallest <= row.limit <= row.largest
+    assert not recwarn
+
+
+def test_limits_out_of_range(tiny_config, tiny_table):
+    space = load_space(tiny_config.space)
+    with pytest.raises(ValueError, match=r"latency_ms <= 0\.001: the smallest is .*, the largest"):
+        limited_resources(space, tiny_table, LimitsConfig(latency_ms=0.001))
+    with pytest.warns(UserWarning, match="latency_ms <= 1000 does not bind"):
+        limited_resources(space, tiny_table, LimitsConfig(latency_ms=1000.0))
+    other = load_space(SpaceConfig(resolution=16))
+    with pytest.raises(ValueError, match="made for space 'tiny'"):
+        limited_resources(other, tiny_table, LimitsConfig(latency_ms=1.0))
+    assert json.loads(tiny_table.to_json())["space_name"] == "tiny"
