@@ -31,11 +31,11 @@ def get_config() -> Config:
                 "stem": {"channels": 8, "kernel_size": 3, "stride": 1, "activation": "relu"},
                 "first_stages": [],
                 "stages": [
-                    {"channels": 24, "stride": 2, "activation": "relu"},
-                    {"channels": 40, "stride": 2, "activation": "hard_swish"},
+                    {"channels": 16, "stride": 2, "activation": "relu"},
+                    {"channels": 32, "stride": 2, "activation": "hard_swish"},
                 ],
-                "final_stages": [["cn_r1_k1_s1_e1_c160_nhs"]],
-                "head": {"features": 160, "activation": "hard_swish"},
+                "final_stages": [["cn_r1_k1_s1_e1_c128_nhs"]],
+                "head": {"features": 128, "activation": "hard_swish"},
             },
         ),
         # Digits are neither mirrored nor in colour; all channels are the same.
@@ -43,8 +43,8 @@ def get_config() -> Config:
         device=DeviceConfig(calibration_networks=6, target_error=0.02, max_processes=4),
         limits=LimitsConfig(latency_fraction=0.4),
         pretrain=RecipeConfig(epochs=5, learning_rate=0.1, warmup_epochs=1, **recipe),
-        supernet=RecipeConfig(epochs=7, learning_rate=0.05, weight_average=0.99, **recipe),
-        search=SearchConfig(epochs=8, batch_size=96),
+        supernet=RecipeConfig(epochs=6, learning_rate=0.05, weight_average=0.99, **recipe),
+        search=SearchConfig(epochs=6, batch_size=96),
         finetune=RecipeConfig(
             epochs=4, learning_rate=0.05, weight_average=0.99, distillation=1.0, **recipe
         ),

@@ -51,10 +51,14 @@ _HOME = {
     "run": "keras_nas.pipeline",
 }
 
+_PACKAGES = ("data", "devices", "export", "methods", "models", "resources", "solvers", "space")
+
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return importlib.import_module(f"keras_nas.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'keras_nas' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -63,4 +67,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_PACKAGES})

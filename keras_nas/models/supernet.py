@@ -78,8 +78,11 @@ class Supernet(keras.Model):
           Logits [N, classes], in the order of `images`.
 
         Raises:
-          ValueError: stratified, and N does not divide by numbers of depths and kernel sizes.
+          ValueError: stratified, and N does not divide by numbers of depths and kernel sizes; or
+            neither `seed` nor both of `alpha` and `beta` are given, or all.
         """
+        if (seed is None) == (alpha is None) or (alpha is None) != (beta is None):
+            raise ValueError("a one-shot network runs with either alpha and beta, or seed.")
         if seed is not None:
             return self._call_stratified(images, seed, training)
         x = self.beginning(images, training=training)

@@ -241,3 +241,15 @@ def test_stratified_batch_size(space, supernet, count, unit):
     message = f"needs a batch size that divides by {unit} .kernel sizes times depths., received"
     with pytest.raises(ValueError, match=message):
         used(images(count, used.space.resolution), seed=(0, 0))
+
+
+def test_paths_are_needed(space, supernet):
+    x, alpha = images(6), np.zeros((6, 1, 1))
+    for paths in (
+        {},
+        {"alpha": alpha},
+        {"beta": alpha},
+        {"alpha": alpha, "beta": alpha, "seed": 1},
+    ):
+        with pytest.raises(ValueError, match="either alpha and beta, or seed"):
+            supernet(x, **paths)
