@@ -3,8 +3,8 @@
 Paper: HardCoRe-NAS (arXiv 2102.11646); the paper's space at 160x160 and a shorter training.
 Command: python -m keras_nas --config=configs/hardcore_folder.py --workdir=runs/mine \
              --config.data.source=folder:PATH --config.limits.latency_ms=4
-Cost: not measured; every epoch of 10,000 images at 160x160 takes about a quarter of an hour on 2 CPU
-cores, so take a GPU or a smaller resolution (--config.space.resolution=96).
+Cost: not measured. On a CPU choose a smaller resolution (--config.space.resolution=96) and fewer
+epochs; the paper's space is meant for a GPU.
 Expect: depends on your images; a network within the limit on this machine.
 """
 

@@ -45,7 +45,7 @@ def runtime(tmp_path):
 
 @pytest.fixture(scope="session")
 def supernet(space):
-    """Not to be changed. Fresh weights that repeat, and batch-norm statistics and gates that hide no mistake."""
+    """Not to be changed. Fresh weights that repeat; statistics and gates that hide no mistake."""
     keras.utils.set_random_seed(0)
     supernet = Supernet(space, 10)
     generator = np.random.default_rng(0)
