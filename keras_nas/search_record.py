@@ -118,7 +118,7 @@ def search_record(
         "space": space.name,
         "space_fingerprint": space.fingerprint(),
         "seed": config.seed,
-        "limits": {limit.name: limit.limit for limit in limits},
+        "limits": {limit.name: limit.asked or limit.limit for limit in limits},
         "resources": {
             limit.name: dataclasses.asdict(limit)
             | {"start": start[r], "expected": end[r], "final": exact[method][r]}

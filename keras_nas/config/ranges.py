@@ -51,6 +51,7 @@ RANGES: dict[str, Range] = {
     "device.max_processes": (lambda v: v >= 3, "at least 3"),
     "limits.latency_ms": POSITIVE,
     "limits.latency_fraction": UP_TO_1,
+    "limits.latency_margin": BELOW_1,
     "limits.macs": POSITIVE,
     "limits.parameters": POSITIVE,
     "search.epochs": POSITIVE,

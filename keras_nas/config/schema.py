@@ -98,12 +98,15 @@ class LimitsConfig:
     Attributes:
       latency_ms: on the device.
       latency_fraction: in place of `latency_ms`: between the space's smallest (0) and largest (1).
+      latency_margin: share of the latency limit that the search leaves free, since a table predicts
+        only to a few percent; the measured latency is compared with the whole limit.
       macs: multiply-accumulates of one image.
       parameters: trainable parameters.
     """
 
     latency_ms: float | None = None
     latency_fraction: float | None = None
+    latency_margin: float = 0.0
     macs: float | None = None
     parameters: float | None = None
 
