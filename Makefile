@@ -25,7 +25,7 @@ quickstart: setup
 	$(BIN)/python -m keras_nas --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
