@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -96,6 +97,8 @@ def _new_context(config: Config, folder: Path) -> Context:
     with quiet_start_up():
         from keras_nas import stages  # imports TensorFlow
 
+    # Its advice on retracing is for programmers; every stage compiles its own program once.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return stages.Context(config, folder)
 
 

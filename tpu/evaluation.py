@@ -29,7 +29,7 @@ def evaluator(
         a data set that is empty or endless.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(inputs: Any) -> dict[str, tf.Tensor]:
         sums = strategy.run(step, args=(inputs,))
         return {
