@@ -4,8 +4,8 @@ Paper: HardCoRe-NAS (arXiv 2102.11646), scaled down to two elastic stages at 32x
 Command: make quickstart
       or python -m keras_nas --config=configs/quickstart.py --workdir=runs/quickstart
 Cost: at most 5 minutes on 2 CPU cores.
-Expect: about 98% of the test digits right, within a latency limit at 40% of the way from the space's
-smallest to its largest.
+Expect: about 98% of the test digits right, within a latency limit at 40% of the way from the
+smallest to the largest of the space.
 """
 
 from keras_nas.config import (
