@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from keras_nas.resources import DeviceDescription
 
@@ -43,6 +43,35 @@ class Run:
                 raise ValueError(f"a run's times should be above 0, received {times!r}.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What one fresh process profiled, operation by operation.
+
+    Attributes:
+      operations: name -> kind of each operation that the runtime ran, in order, under the
+        runtime's name for it, e.g. `Convolution (NHWC, F32) DWConv`.
+      ms: name -> [rounds][operations] time of each operation in one call of the model.
+      reference_ms: name -> [rounds] time of the reference network, all of it, next to the model.
+    """
+
+    operations: dict[str, list[str]]
+    ms: dict[str, list[list[float]]]
+    reference_ms: dict[str, list[float]]
+
+    def __post_init__(self) -> None:
+        if not self.ms or not set(self.operations) == set(self.ms) == set(self.reference_ms):
+            raise ValueError("a profile needs operations, times and reference times of each model.")
+        for name, rounds in self.ms.items():
+            if not rounds or len(rounds) != len(self.reference_ms[name]):
+                raise ValueError(f"the profile of {name} needs a reference time for each round.")
+            if any(len(row) != len(self.operations[name]) for row in rounds):
+                raise ValueError(f"the profile of {name} needs one time for each operation.")
+            if not all(isinstance(t, float) and t >= 0 for row in rounds for t in row):
+                raise ValueError(f"the profile of {name} has an operation's time below 0.")
+            if not all(isinstance(t, float) and t > 0 for t in self.reference_ms[name]):
+                raise ValueError(f"the profile of {name} has a reference time that is not above 0.")
+
+
 class Device(Protocol):
     """Where latency is measured."""
 
@@ -76,4 +105,24 @@ class Device(Protocol):
 
         Raises:
           DeviceError: a model cannot be run, or the process failed.
+        """
+
+
+@runtime_checkable
+class ProfilingDevice(Device, Protocol):
+    """A device that can also time each operation inside a running model: an optional ability."""
+
+    def profile(
+        self,
+        models: Mapping[str, Path],
+        reference: Path,
+        *,
+        rounds: int,
+        seed: int,
+        on_round: Callable[[int], None],
+    ) -> Profile:
+        """Times the operations of `.tflite` files in one fresh process; arguments as for `run`.
+
+        Raises:
+          DeviceError: a model cannot be run, the process failed, or the runtime gives no profile.
         """
