@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
 from keras_nas.layers.activations import activation
 from keras_nas.layers.batch_norm import FusedBatchNormalization
-from keras_nas.layers.mbconv import Normalization, convolution, mbconv
+from keras_nas.layers.mbconv import Normalization, convolution, fused_mbconv, mbconv
 from keras_nas.space import Architecture, BatchNorm, Block, Head, Piece, Stem
 from keras_nas.space.pieces import check_input_shape, pieces
+
+_LEVELS = (2, 3, 4, 5)
+"""Of the feature pyramid: strides 4, 8, 16, 32."""
 
 
 def build_network(
     architecture: Architecture,
     input_shape: Sequence[int],
-    classes: int,
+    classes: int | None = None,
     *,
+    features: bool = False,
     fused_batch_norm: bool = False,
 ) -> keras.Model:
     """Builds the network of an architecture with fresh weights.
@@ -27,27 +34,43 @@ def build_network(
     Args:
       architecture: what to build.
       input_shape: (height, width, channels) of an image.
-      classes: number of classes.
+      classes: number of classes; needed unless `features`.
+      features: leave the head out and give the last output at each of the strides 4, 8, 16 and 32
+        instead, for a detector's or segmenter's head.
       fused_batch_norm: train with the faster `FusedBatchNormalization`. Weights are the same, in
         the same order; a network to be saved should be built without.
 
     Returns:
-      A functional model from images [B, height, width, channels] to logits [B, classes]. Without
-      `fused_batch_norm` it holds Keras' own layers only, and loads wherever Keras is.
+      A functional model from images [B, height, width, channels] to logits [B, classes]; with
+      `features` to a dictionary as of KerasHub's `FeaturePyramidBackbone`: "P2" is
+      [B, height/4, width/4, C], up to "P5" at stride 32. Levels whose stride the network does not
+      have are absent. Layers have the same names as in the whole network, and weights are the
+      first of its weights, in the same order. Without `fused_batch_norm` a model holds Keras' own
+      layers only, and loads wherever Keras is.
 
     Raises:
-      ValueError: bad input shape or number of classes.
+      ValueError: bad input shape or number of classes, or no stride for `features`.
     """
-    parts = pieces(architecture, check_input_shape(input_shape), classes)
+    if classes is None and not features:
+        raise ValueError("build_network needs the number of classes, unless features=True.")
+    parts = pieces(architecture, check_input_shape(input_shape), 1 if classes is None else classes)
+    names = piece_names(architecture)
     # TensorFlow takes letters and digits of ASCII only, and no underscore in front.
     name = re.sub("[^a-zA-Z0-9]+", "_", architecture.name).lstrip("_") or "network"
-    return build_pieces(
-        parts,
-        piece_names(architecture),
-        architecture.batch_norm,
-        fused_batch_norm=fused_batch_norm,
-        name=name,
-    )
+    if not features:
+        return build_pieces(
+            parts, names, architecture.batch_norm, fused_batch_norm=fused_batch_norm, name=name
+        )
+    normalization = _normalization(architecture.batch_norm, fused_batch_norm)
+    tensors = _chain(parts[:-1], names[:-1], normalization)
+    levels = _pyramid_levels(architecture)
+    if not levels:
+        raise ValueError(
+            f"architecture {architecture.name!r} has none of the strides "
+            f"{', '.join(str(2**level) for level in _LEVELS)}; build it without features."
+        )
+    outputs = {f"P{level}": tensors[index + 1] for level, index in levels.items()}
+    return keras.Model(tensors[0], outputs, name=name)
 
 
 def build_piece(piece: Piece, batch_norm: BatchNorm | None = None) -> keras.Model:
@@ -69,11 +92,8 @@ def build_pieces(
     name: str,
 ) -> keras.Model:
     """Builds consecutive pieces as one functional model; `names` prefix the pieces' layers."""
-    normalization = _normalization(batch_norm, fused_batch_norm)
-    x = inputs = keras.Input(parts[0].input_shape, name="image")
-    for piece, piece_name in zip(parts, names, strict=True):
-        x = _apply_piece(piece, x, piece_name, normalization)
-    return keras.Model(inputs, x, name=name)
+    tensors = _chain(parts, names, _normalization(batch_norm, fused_batch_norm))
+    return keras.Model(tensors[0], tensors[-1], name=name)
 
 
 def piece_names(architecture: Architecture) -> list[str]:
@@ -89,6 +109,22 @@ def block_name(stage: int, block: int) -> str:
     return f"stage{stage}_block{block}"
 
 
+def _pyramid_levels(architecture: Architecture) -> dict[int, int]:
+    """Level (base-2 logarithm of the stride) -> number of the last piece that has it."""
+    parts: list[Stem | Block] = [architecture.stem, *architecture.blocks()]
+    strides = itertools.accumulate((part.stride for part in parts), operator.mul)
+    last = {stride: index for index, stride in enumerate(strides)}
+    return {level: last[2**level] for level in _LEVELS if 2**level in last}
+
+
+def _chain(parts: Sequence[Piece], names: Sequence[str], normalization: Normalization) -> list:
+    """The input, and the output of each piece after the other."""
+    tensors = [keras.Input(parts[0].input_shape, name="image")]
+    for piece, name in zip(parts, names, strict=True):
+        tensors.append(_apply_piece(piece, tensors[-1], name, normalization))
+    return tensors
+
+
 def _normalization(constants: BatchNorm, fused: bool) -> Normalization:
     layer = FusedBatchNormalization if fused else layers.BatchNormalization
 
@@ -99,40 +135,46 @@ def _normalization(constants: BatchNorm, fused: bool) -> Normalization:
 
 
 def _apply_piece(piece: Piece, x, name: str, normalization: Normalization):
-    part = piece.part
-    if isinstance(part, Stem):
-        return convolution(
-            x, part.channels, part.kernel_size, part.stride, part.activation, normalization, name
-        )
+    part, symmetric = piece.part, piece.padding == "symmetric"
     if isinstance(part, Head):
         return _apply_head(part, x, piece.output_shape[2], name, normalization)
-    return _apply_block(part, x, name, normalization)
-
-
-def _apply_block(block: Block, x, name: str, normalization: Normalization):
-    input_channels = x.shape[-1]
-    if block.kind == "cn":
+    if isinstance(part, Stem) or part.kind == "cn":
         return convolution(
             x,
-            block.channels,
-            block.kernel_size,
-            block.stride,
-            block.activation,
+            part.channels,
+            part.kernel_sizes[0],
+            part.stride,
+            part.activation,
             normalization,
             name,
+            symmetric=symmetric,
         )
+    return _apply_block(part, x, name, normalization, symmetric)
+
+
+def _apply_block(block: Block, x, name: str, normalization: Normalization, symmetric: bool):
+    input_channels = x.shape[-1]
+    common: dict[str, Any] = {
+        "middle_channels": block.middle_channels(input_channels),
+        "channels": block.channels,
+        "kernel_size": block.kernel_size,
+        "stride": block.stride,
+        "se_channels": block.se_channels(input_channels),
+        "se_variant": (block.se_activation, block.squeeze_excite.gate),
+        "residual": block.has_residual(input_channels),
+        "activation_name": block.activation,
+        "normalization": normalization,
+        "name": name,
+        "symmetric": symmetric,
+    }
+    if block.kind == "er":
+        return fused_mbconv(x, **common)
     return mbconv(
         x,
-        expand=block.kind == "ir",
-        middle_channels=block.middle_channels(input_channels),
-        channels=block.channels,
-        kernel_size=block.kernel_size,
-        stride=block.stride,
-        se_channels=block.se_channels(input_channels),
-        residual=block.has_residual(input_channels),
-        activation_name=block.activation,
-        normalization=normalization,
-        name=name,
+        expand=block.has_expansion,
+        groups=(block.expand_groups, block.project_groups),
+        project_activation_name=block.activation if block.kind == "dsa" else None,
+        **common,
     )
 
 
@@ -141,7 +183,7 @@ def _apply_head(head: Head, x, classes: int, name: str, normalization: Normaliza
         x = convolution(x, head.features, 1, 1, head.activation, normalization, f"{name}_features")
     x = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)  # [B, C]
     if head.features and not head.before_pooling:
-        x = layers.Dense(head.features, name=f"{name}_features")(x)
+        x = layers.Dense(head.features, use_bias=head.bias, name=f"{name}_features")(x)
         x = activation(head.activation)(x)
     if head.dropout_rate:
         x = layers.Dropout(head.dropout_rate, name=f"{name}_dropout")(x)

@@ -61,7 +61,8 @@ def network_table(data: ReportData) -> str:
 
 def kernel_colours(data: ReportData) -> dict[int, int]:
     """Colour number of each kernel size of the space's and the network's blocks."""
-    used = {block.kernel_size for block in data.architecture.blocks() if block.kind != "cn"}
+    blocks = [block for block in data.architecture.blocks() if block.has_depthwise]
+    used = {max(block.kernel_sizes) for block in blocks}
     sizes = sorted(used | set(data.space.kernel_sizes))
     return {size: index % _COLOURS for index, size in enumerate(sizes)}
 
@@ -97,9 +98,11 @@ def _row_html(
     kernel = expansion = se = size = DASH
     stride = 1
     if not isinstance(part, Head):
-        kernel, stride = f"{part.kernel_size}{TIMES}{part.kernel_size}", part.stride
-    if isinstance(part, Block) and part.kind == "ir":
-        expansion = f"{TIMES}{part.expansion_ratio:g}"
+        kernel = ", ".join(f"{size}{TIMES}{size}" for size in part.kernel_sizes)
+        stride = part.stride
+    if isinstance(part, Block) and part.has_expansion:
+        fixed = part.fixed_middle_channels / piece.input_shape[2]
+        expansion = f"{TIMES}{fixed or part.expansion_ratio:.4g}"
     if isinstance(part, Block) and part.se_ratio:
         se = '<span class="pill">SE</span>'
     height, width, channels = piece.output_shape
@@ -143,8 +146,8 @@ def _totals(data: ReportData, longest: float, total: float | None) -> str:
 def _colour(piece: Piece, colours: dict[int, int]) -> str:
     """Class of a piece: by kernel where it has a depthwise convolution."""
     part = piece.part
-    if isinstance(part, Block) and part.kind != "cn":
-        return f"k{colours[part.kernel_size]}"
+    if isinstance(part, Block) and part.has_depthwise:
+        return f"k{colours[max(part.kernel_sizes)]}"
     return "plain"
 
 

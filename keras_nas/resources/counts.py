@@ -23,14 +23,13 @@ def piece_macs(piece: Piece) -> int:
         feature_pixels = input_pixels if part.before_pooling else 1
         hidden = input_channels * part.features * feature_pixels
         return hidden + features * piece.output_shape[2]
-    area = part.kernel_size**2
-    if isinstance(part, Stem) or part.kind == "cn":
-        return output_pixels * area * input_channels * part.channels
-    middle = part.middle_channels(input_channels)
-    expand = input_pixels * input_channels * middle if part.kind == "ir" else 0
-    depthwise = output_pixels * area * middle
-    squeeze_excite = 2 * middle * part.se_channels(input_channels)
-    return expand + depthwise + squeeze_excite + output_pixels * middle * part.channels
+    if isinstance(part, Stem):
+        return output_pixels * part.kernel_size**2 * input_channels * part.channels
+    expand, depthwise, project = _kernel_weights(part, input_channels)
+    # Only a 1x1 expansion comes in front of the stride.
+    expand_pixels = input_pixels if part.kind == "ir" else output_pixels
+    squeeze_excite = 2 * part.middle_channels(input_channels) * part.se_channels(input_channels)
+    return expand_pixels * expand + squeeze_excite + output_pixels * (depthwise + project)
 
 
 def piece_parameters(piece: Piece) -> int:
@@ -39,21 +38,29 @@ def piece_parameters(piece: Piece) -> int:
     input_channels = piece.input_shape[2]
     if isinstance(part, Head):
         features = part.features or input_channels
-        # Before pooling a batch norm (scale, offset) follows, after pooling a bias.
-        per_feature = input_channels + (2 if part.before_pooling else 1)
+        # Before pooling a batch norm (scale, offset) follows, after pooling there may be a bias.
+        per_feature = input_channels + (2 if part.before_pooling else int(part.bias))
         return part.features * per_feature + (features + 1) * piece.output_shape[2]
-    area = part.kernel_size**2
-    if isinstance(part, Stem) or part.kind == "cn":
-        return (area * input_channels + 2) * part.channels
-    middle = part.middle_channels(input_channels)
-    expand = (input_channels + 2) * middle if part.kind == "ir" else 0
-    depthwise = (area + 2) * middle
-    return expand + depthwise + _se_parameters(part, input_channels) + (middle + 2) * part.channels
+    if isinstance(part, Stem):
+        return (part.kernel_size**2 * input_channels + 2) * part.channels
+    middle, squeezed = part.middle_channels(input_channels), part.se_channels(input_channels)
+    normalized = middle * (part.has_expansion + part.has_depthwise) + part.channels
+    squeeze_excite = (middle + 1) * squeezed + (squeezed + 1) * middle if squeezed else 0
+    return sum(_kernel_weights(part, input_channels)) + 2 * normalized + squeeze_excite
 
 
-def _se_parameters(block: Block, input_channels: int) -> int:
-    middle, squeezed = block.middle_channels(input_channels), block.se_channels(input_channels)
-    return (middle + 1) * squeezed + (squeezed + 1) * middle if squeezed else 0
+def _kernel_weights(block: Block, input_channels: int) -> tuple[int, int, int]:
+    """Weights of the kernels that expand, filter each channel, and project."""
+    middle = block.middle_channels(input_channels)
+    areas = [size**2 for size in block.kernel_sizes]
+    if block.kind == "cn":
+        return 0, 0, areas[0] * input_channels * block.channels
+    expand = input_channels * middle // block.expand_groups if block.has_expansion else 0
+    depthwise = sum(areas) * middle // len(areas)
+    project = middle * block.channels // block.project_groups
+    if not block.has_depthwise:
+        return areas[0] * expand, 0, project
+    return expand, depthwise, project
 
 
 def macs(architecture: Architecture, input_shape: Sequence[int], classes: int = 1000) -> int:

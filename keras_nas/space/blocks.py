@@ -1,50 +1,35 @@
-"""Blocks as data, and the block strings that MnasNet's code and PyTorch Image Models use.
-
-`ir_r1_k5_s2_e3_c24_nre_se0.25`: kind, repeats, kernel size, stride, expansion ratio, output
-channels, activation, squeeze-and-excitation ratio.
-"""
+"""Blocks as data."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 
-ACTIVATION_CODES = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "swish"}
-"""Activation code in block strings -> the name used everywhere else."""
+from keras_nas.space.block_strings import read_block, write_block
+from keras_nas.space.squeeze_excite import OWN, SqueezeExcite
+from keras_nas.space.values import ACTIVATIONS, check_activation, make_divisible, positive_integer
 
-ACTIVATIONS = tuple(ACTIVATION_CODES.values())
+__all__ = [
+    "ACTIVATIONS",
+    "BLOCK_KINDS",
+    "Block",
+    "blocks_from_string",
+    "check_activation",
+    "make_divisible",
+    "positive_integer",
+]
 
-BLOCK_KINDS = ("ir", "ds", "cn")
-"""Inverted residual (MBConv), depthwise-separable convolution, plain convolution."""
+_PARTS = {
+    "ir": {"expansion", "depthwise", "squeeze-and-excitation", "expansion groups", "residual"},
+    "er": {"expansion", "squeeze-and-excitation", "residual"},
+    "ds": {"depthwise", "squeeze-and-excitation", "residual"},
+    "dsa": {"depthwise", "squeeze-and-excitation"},
+    "cn": set(),
+}
+"""What blocks of a kind can have."""
 
-_CODE_OF_ACTIVATION = {name: code for code, name in ACTIVATION_CODES.items()}
-_FIELD = re.compile(r"(se|[rksecn])(.+)")
-
-
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `value`, at least `divisor`, never below 90% of `value`.
-
-    Source: MobileNet's reference code; every published network of this family rounds this way.
-    """
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def check_activation(name: str, where: str) -> None:
-    """Raises ValueError when `name` is not a known activation."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"{where}: unknown activation {name!r}; one of {', '.join(ACTIVATIONS)}.")
-
-
-def positive_integer(value: object, where: str) -> None:
-    """Raises ValueError unless `value` is an integer above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{where} should be a positive integer, received {value!r}.")
-
-
-def format_number(value: float) -> str:
-    """A number as block strings write it: `6`, `0.25`; reads back as the same float."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+BLOCK_KINDS = tuple(_PARTS)
+"""Inverted residual (MBConv), edge residual (fused MBConv), depthwise-separable convolution without
+and with an activation at its end, plain convolution."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,57 +38,125 @@ class Block:
 
     Attributes:
       kind: `ir` (1x1 expansion, depthwise, optional squeeze-and-excitation, 1x1 projection,
-        residual when shapes allow), `ds` (depthwise, 1x1) or `cn` (plain convolution).
-      kernel_size: of the depthwise convolution (`cn`: of the convolution).
+        residual when shapes allow), `er` (the expansion is a full convolution, and there is no
+        depthwise one), `ds` (depthwise, 1x1, residual when shapes allow), `dsa` (depthwise, 1x1
+        with activation, no residual) or `cn` (plain convolution).
+      kernel_size: of the depthwise convolution (`er`, `cn`: of the full convolution). Several: the
+        channels are dealt to them evenly, in order (MixNet, arXiv 1907.09595, section 3.1).
       stride: 1 or 2.
       channels: output channels.
-      expansion_ratio: middle channels / input channels; 1 for `ds` and `cn`.
-      se_ratio: squeeze-and-excitation width / middle channels; 0 means none.
+      expansion_ratio: middle channels / input channels; 1 for kinds without expansion.
+      se_ratio: squeeze-and-excitation width / middle channels (or input channels, as
+        `squeeze_excite` says); 0 means none.
       activation: name, see `ACTIVATIONS`.
+      squeeze_excite: rounding, gate and activation of squeeze-and-excitation.
+      fixed_middle_channels: middle channels in place of an expansion ratio; 0: the ratio decides.
+      expand_groups, project_groups: groups of the 1x1 convolutions.
+      skip: whether there is a residual where shapes allow one.
 
     Raises:
-      ValueError: a field is out of its range.
+      ValueError: a field is out of its range, or the kind has no such part.
     """
 
     kind: str
-    kernel_size: int
+    kernel_size: int | tuple[int, ...]
     stride: int
     channels: int
     expansion_ratio: float = 1.0
     se_ratio: float = 0.0
     activation: str = "relu"
+    squeeze_excite: SqueezeExcite = SqueezeExcite()
+    fixed_middle_channels: int = 0
+    expand_groups: int = 1
+    project_groups: int = 1
+    skip: bool = True
 
     def __post_init__(self) -> None:
-        if self.kind not in BLOCK_KINDS:
+        if self.kind not in _PARTS:
             raise ValueError(f"unknown block kind {self.kind!r}; one of {', '.join(BLOCK_KINDS)}.")
-        positive_integer(self.kernel_size, f"kernel size of a {self.kind} block")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel size should be odd, received {self.kernel_size}.")
+        self._check_kernel()
         positive_integer(self.channels, f"channels of a {self.kind} block")
         if self.stride not in (1, 2):
             raise ValueError(f"stride of a block should be 1 or 2, received {self.stride!r}.")
+        self._check_width()
+        self._check_squeeze_excite()
+        positive_integer(self.expand_groups, "groups of the expansion")
+        positive_integer(self.project_groups, "groups of the projection")
+        check_activation(self.activation, f"{self.kind} block")
+        for part, received in (
+            ("expansion", self.expansion_ratio != 1 and f"ratio {self.expansion_ratio}"),
+            ("expansion", self.fixed_middle_channels and f"{self.fixed_middle_channels} channels"),
+            ("squeeze-and-excitation", self.se_ratio and f"ratio {self.se_ratio}"),
+            ("depthwise", isinstance(self.kernel_size, tuple) and "several kernel sizes"),
+            ("expansion groups", self.expand_groups != 1 and str(self.expand_groups)),
+            ("depthwise", self.project_groups != 1 and f"{self.project_groups} projection groups"),
+            ("residual", not self.skip and "noskip"),
+        ):
+            if received and part not in _PARTS[self.kind]:
+                raise ValueError(f"a {self.kind} block has no {part}, received {received}.")
+
+    def _check_kernel(self) -> None:
+        if isinstance(self.kernel_size, tuple) and len(self.kernel_size) < 2:
+            raise ValueError(f"mixed kernel sizes should be several, received {self.kernel_size}.")
+        for size in self.kernel_sizes:
+            positive_integer(size, f"kernel size of a {self.kind} block")
+            if size % 2 == 0:
+                raise ValueError(f"kernel size should be odd, received {size}.")
+
+    def _check_width(self) -> None:
         if not self.expansion_ratio > 0:
             raise ValueError(f"expansion ratio should be above 0, received {self.expansion_ratio}.")
-        if not 0 <= self.se_ratio <= 1:
+        if not isinstance(self.fixed_middle_channels, int) or self.fixed_middle_channels < 0:
+            raise ValueError(
+                f"fixed middle channels should be an integer >= 0, received "
+                f"{self.fixed_middle_channels!r}."
+            )
+        if self.fixed_middle_channels and self.expansion_ratio != 1:
+            raise ValueError(
+                f"a block has an expansion ratio or fixed middle channels, received both: "
+                f"{self.expansion_ratio} and {self.fixed_middle_channels}."
+            )
+
+    def _check_squeeze_excite(self) -> None:
+        if self.squeeze_excite.reference == "middle" and not 0 <= self.se_ratio <= 1:
             raise ValueError(
                 f"squeeze-and-excitation ratio should be in [0, 1], received {self.se_ratio}."
             )
-        if self.kind != "ir" and self.expansion_ratio != 1:
+        if not 0 <= self.se_ratio < float("inf"):
             raise ValueError(
-                f"a {self.kind} block has no expansion, received ratio {self.expansion_ratio}."
+                f"squeeze-and-excitation ratio should be a number >= 0, received {self.se_ratio}."
             )
-        if self.kind == "cn" and self.se_ratio:
-            raise ValueError("a cn block has no squeeze-and-excitation, received a ratio.")
-        check_activation(self.activation, f"{self.kind} block")
+        if not self.se_ratio and self.squeeze_excite != SqueezeExcite():
+            raise ValueError(
+                f"a block without squeeze-and-excitation cannot vary it, received "
+                f"{self.squeeze_excite}."
+            )
+
+    @property
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """All kernel sizes; one, but for mixed kernels."""
+        return self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size,)
+
+    @property
+    def has_expansion(self) -> bool:
+        """Whether the block begins with an expansion."""
+        return "expansion" in _PARTS[self.kind]
+
+    @property
+    def has_depthwise(self) -> bool:
+        """Whether the block has a depthwise convolution."""
+        return "depthwise" in _PARTS[self.kind]
+
+    @property
+    def se_activation(self) -> str:
+        """Name of the activation inside squeeze-and-excitation."""
+        inside = self.squeeze_excite.activation
+        return self.activation if inside == OWN else inside
 
     def to_string(self) -> str:
         """The block in block-string notation; `Block.from_string` reads it back exactly."""
-        text = (
-            f"{self.kind}_r1_k{self.kernel_size}_s{self.stride}"
-            f"_e{format_number(self.expansion_ratio)}_c{self.channels}"
-            f"_n{_CODE_OF_ACTIVATION[self.activation]}"
-        )
-        return text + (f"_se{format_number(self.se_ratio)}" if self.se_ratio else "")
+        names = [field.name for field in dataclasses.fields(self)]
+        return write_block({name: getattr(self, name) for name in names})
 
     @classmethod
     def from_string(cls, text: str, default_activation: str = "relu") -> Block:
@@ -121,62 +174,60 @@ class Block:
         return blocks[0]
 
     def middle_channels(self, input_channels: int) -> int:
-        """Channels of the depthwise convolution for `input_channels` input channels."""
-        if self.kind != "ir":
-            return input_channels
-        return make_divisible(input_channels * self.expansion_ratio)
+        """Channels of the depthwise convolution for `input_channels` input channels.
+
+        Raises:
+          ValueError: they cannot be dealt evenly to mixed kernels or groups.
+        """
+        middle = input_channels
+        if self.has_expansion:
+            middle = self.fixed_middle_channels or make_divisible(
+                input_channels * self.expansion_ratio
+            )
+        for parts, channels in (
+            (len(self.kernel_sizes), (middle,)),
+            (self.expand_groups, (input_channels, middle)),
+            (self.project_groups, (middle, self.channels)),
+        ):
+            if any(count % parts for count in channels):
+                raise ValueError(
+                    f"block {self.to_string()} cannot deal {channels} channels to {parts} equal "
+                    "parts; choose other channels."
+                )
+        return middle
 
     def se_channels(self, input_channels: int) -> int:
-        """Width of the squeeze-and-excitation bottleneck; 0 where there is none (as in HC's
-        published networks: make_divisible(middle channels * ratio, 8))."""
+        """Width of the squeeze-and-excitation bottleneck; 0 where there is none."""
         if not self.se_ratio:
             return 0
-        return make_divisible(self.middle_channels(input_channels) * self.se_ratio)
+        middle = self.middle_channels(input_channels)
+        return self.squeeze_excite.width(self.se_ratio, input_channels, middle)
 
     def has_residual(self, input_channels: int) -> bool:
         """Whether the input is added to the output."""
-        return self.kind != "cn" and self.stride == 1 and input_channels == self.channels
+        allowed = self.skip and "residual" in _PARTS[self.kind]
+        return allowed and self.stride == 1 and input_channels == self.channels
 
 
-def blocks_from_string(text: str, default_activation: str = "relu") -> list[Block]:
+def blocks_from_string(
+    text: str,
+    default_activation: str = "relu",
+    default_squeeze_excite: SqueezeExcite | None = None,
+) -> list[Block]:
     """Reads a block string, with repeats: after the first block, the stride is 1.
+
+    Args:
+      text: see `keras_nas.space.block_strings`.
+      default_activation: where the string names none.
+      default_squeeze_excite: where the string has a squeeze-and-excitation ratio without flags.
 
     Raises:
       ValueError: naming the string and the part that cannot be read.
     """
-    kind, *parts = text.split("_")
-    fields: dict[str, str] = {}
-    for part in parts:
-        match = _FIELD.fullmatch(part)
-        if not match or match[1] in fields:
-            raise ValueError(
-                f"block string {text!r}: cannot read {part!r}; expected fields like "
-                "k3 s1 e6 c24 nre se0.25, each once."
-            )
-        fields[match[1]] = match[2]
-    missing = [key for key in ("k", "s", "c") if key not in fields]
-    if missing:
-        raise ValueError(f"block string {text!r} lacks {', '.join(missing)}.")
-    activation = default_activation
-    if "n" in fields:
-        if fields["n"] not in ACTIVATION_CODES:
-            raise ValueError(
-                f"block string {text!r}: unknown activation code {fields['n']!r}; one of "
-                f"{', '.join(ACTIVATION_CODES)}."
-            )
-        activation = ACTIVATION_CODES[fields["n"]]
+    squeeze_excite = default_squeeze_excite or SqueezeExcite()
+    fields, repeats = read_block(text, default_activation, squeeze_excite)
     try:
-        repeats = int(fields.get("r", "1"))
-        block = Block(
-            kind=kind,
-            kernel_size=int(fields["k"]),
-            stride=int(fields["s"]),
-            channels=int(fields["c"]),
-            expansion_ratio=float(fields.get("e", "1")),
-            se_ratio=float(fields.get("se", "0")),
-            activation=activation,
-        )
-        positive_integer(repeats, "repeats")
+        block = Block(**fields)
     except ValueError as error:
         raise ValueError(f"block string {text!r}: {error}") from None
     return [block] + [dataclasses.replace(block, stride=1)] * (repeats - 1)

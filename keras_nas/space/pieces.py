@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from keras_nas.space.architecture import Architecture, Head, Stem
-from keras_nas.space.blocks import Block, positive_integer
+from keras_nas.space.blocks import Block
+from keras_nas.space.values import positive_integer
 
 Shape = tuple[int, int, int]
 """Height, width, channels."""
@@ -23,11 +24,13 @@ class Piece:
     Attributes:
       part: the `Stem`, `Block` or `Head`.
       input_shape, output_shape: height, width, channels; a head's output is (1, 1, classes).
+      padding: `symmetric` only where that is another computation than `same`.
     """
 
     part: Stem | Block | Head
     input_shape: Shape
     output_shape: Shape
+    padding: str = "same"
 
     @property
     def key(self) -> str:
@@ -40,7 +43,9 @@ class Piece:
         else:
             order = "convolution-pool" if part.before_pooling else "pool-convolution"
             text = f"head_{order}_f{part.features}_{part.activation}_c{self.output_shape[2]}"
-        return f"{text}@{'x'.join(map(str, self.input_shape))}"
+            text += "" if part.bias else "_no-bias"
+        padding = "" if self.padding == "same" else f"_{self.padding}"
+        return f"{text}@{'x'.join(map(str, self.input_shape))}{padding}"
 
 
 def check_input_shape(input_shape: Sequence[int]) -> Shape:
@@ -59,11 +64,14 @@ def check_input_shape(input_shape: Sequence[int]) -> Shape:
     return shape
 
 
-def piece_after(shape: Shape, part: Stem | Block) -> Piece:
-    """The piece that `part` makes on an input of `shape` (SAME padding: sizes are rounded up)."""
+def piece_after(shape: Shape, part: Stem | Block, padding: str = "same") -> Piece:
+    """The piece that `part` makes on an input of `shape`; either padding rounds sizes up."""
     height, width, _ = shape
     output = (-(-height // part.stride), -(-width // part.stride), part.channels)
-    return Piece(part, shape, output)
+    # At stride 1, with kernel 1, and on odd sizes both paddings are the same on every side.
+    even = height % 2 == 0 or width % 2 == 0
+    differs = part.stride == 2 and max(part.kernel_sizes) > 1 and even
+    return Piece(part, shape, output, padding if differs else "same")
 
 
 def pieces(architecture: Architecture, input_shape: Sequence[int], classes: int) -> list[Piece]:
@@ -77,7 +85,7 @@ def pieces(architecture: Architecture, input_shape: Sequence[int], classes: int)
     result: list[Piece] = []
     parts: list[Stem | Block] = [architecture.stem, *architecture.blocks()]
     for part in parts:
-        result.append(piece_after(shape, part))
+        result.append(piece_after(shape, part, architecture.padding))
         shape = result[-1].output_shape
     result.append(Piece(architecture.head, shape, (1, 1, classes)))
     return result

@@ -270,6 +270,7 @@ class SearchSpace:
         for field in ("first_stages", "final_stages"):
             stages = getattr(self, field)
             value[field] = [[block.to_string() for block in stage] for stage in stages]
+        value["head"] = self.head.to_json_object()
         return json.dumps(value, indent=1) + "\n"
 
     @classmethod

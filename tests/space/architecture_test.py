@@ -4,6 +4,7 @@ import json
 import pytest
 
 from keras_nas.space import HARDCORE_NAS, Architecture, BatchNorm, Block, Head, Stem
+from keras_nas.space.squeeze_excite import EFFICIENT_NET
 
 NETWORK = Architecture(
     name="an example",
@@ -19,8 +20,23 @@ def changed(**fields):
 
 
 def test_json_round_trip():
-    for network in (NETWORK, *(HARDCORE_NAS.random(seed) for seed in range(20))):
+    varied = dataclasses.replace(
+        NETWORK,
+        stages=(*NETWORK.stages, (Block("ir", (3, 5), 1, 24, 3, 0.5, "swish", EFFICIENT_NET),)),
+        head=Head(64, bias=False),
+        padding="symmetric",
+    )
+    for network in (NETWORK, varied, *(HARDCORE_NAS.random(seed) for seed in range(20))):
         assert Architecture.from_json(network.to_json()) == network
+
+
+def test_json_from_before_padding_and_bias_is_read_and_still_written():
+    value = json.loads(NETWORK.to_json())
+    assert set(value) == {"format", "version", "name", "stem", "stages", "head", "batch_norm"}
+    assert set(value["head"]) == {"features", "activation", "before_pooling", "dropout_rate"}
+    assert NETWORK.padding == "same" and NETWORK.head.bias
+    # The fingerprint that latency tables and searches of this space carry.
+    assert HARDCORE_NAS.fingerprint() == "4799a5938a3897b1"
 
 
 def test_block_strings_round_trip_and_unroll():
@@ -56,6 +72,11 @@ def test_stages_need_blocks(stages):
         (lambda: Head(features=1.5), "head features should be an integer >= 0, received 1.5"),
         (lambda: Head(dropout_rate=1), r"head dropout should be in \[0, 1\), received 1"),
         (lambda: Head(activation="x"), "head: unknown activation 'x'"),
+        (lambda: Head(before_pooling=True, bias=False), "bias=False belongs to a head after pool"),
+        (
+            lambda: dataclasses.replace(NETWORK, padding="full"),
+            "unknown padding 'full'; one of same",
+        ),
         (lambda: BatchNorm(momentum=1), "momentum in .* received 1 and 1e-05"),
         (lambda: BatchNorm(epsilon=0), "epsilon above 0, received 0.9 and 0"),
     ],
@@ -83,6 +104,7 @@ def test_bad_parts(make, message):
         (changed(stages=3), "not a valid architecture: "),
         (changed(stages=[[3]]), "not a valid architecture: "),
         (changed(stages=[["ir"]]), "not a valid architecture: block string 'ir' lacks k, s, c"),
+        (changed(padding="full"), "not a valid architecture: .*unknown padding 'full'"),
         (changed(stages=[]), "not a valid architecture: .* needs at least one block"),
     ],
 )

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import product
 
 import pytest
@@ -33,6 +34,25 @@ def test_keys():
         "cn_r1_k1_s1_e1_c32_nre@8x8x24",
         "head_pool-convolution_f64_hard_swish_c10@8x8x32",
     ]
+
+
+def test_padding_is_part_of_a_key_only_where_it_computes_something_else():
+    symmetric = dataclasses.replace(NETWORK, padding="symmetric")
+    keys = [
+        [piece.key for piece in pieces(network, (34, 34, 3), 10)]
+        for network in (NETWORK, symmetric)
+    ]
+    differ = [i for i, (same, other) in enumerate(zip(*keys, strict=True)) if same != other]
+    # The stem has even input, 34; the block with stride 2 odd, 17; all others stride 1.
+    assert differ == [0] and keys[1][0] == "stem_k3_s2_c32_relu@34x34x3_symmetric"
+    pointwise = Architecture.from_block_strings([["cn_k1_s2_c8"]], padding="symmetric")
+    assert "symmetric" not in pieces(pointwise, (32, 32, 3), 2)[1].key
+
+
+def test_a_head_without_bias_has_another_key():
+    head = dataclasses.replace(NETWORK.head, bias=False)
+    key = pieces(dataclasses.replace(NETWORK, head=head), (32, 32, 3), 10)[-1].key
+    assert key == "head_pool-convolution_f64_hard_swish_c10_no-bias@8x8x32"
 
 
 def test_different_pieces_have_different_keys():
