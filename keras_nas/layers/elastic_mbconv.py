@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -173,38 +172,37 @@ class ElasticMBConv(keras.layers.Layer):
         Returns:
           [B, M].
         """
-        edges = (0, *self.middle_channels)
-        widths = [last - first for first, last in itertools.pairwise(edges)]
-        if self.bottleneck:
-            pieces = zip(
-                tf.split(pooled, widths, axis=1),
-                tf.split(self.se_weights[k]["reduce_kernel"].value, widths),
-                strict=True,
-            )
-            # What the bottleneck's units receive from an expansion's channels: [E] of [B, R].
-            received = list(itertools.accumulate(tf.matmul(p, kernel) for p, kernel in pieces))
-        total = 0.0
-        for e, middle in enumerate(self.middle_channels):
-            factor: Any = 0.0
-            for s, units in enumerate(self.se_channels[e]):
-                share = w[:, e, s, None]  # [B, 1]
-                excite = (
-                    self._excite(received[e], k, units, middle) if units else tf.ones_like(share)
-                )
-                factor += share * excite  # [B, middle], or [B, 1] without squeeze-and-excitation
-            mask = tf.cast(tf.range(self.widest) < middle, w.dtype)
-            if factor.shape[1] == 1:
-                total += factor * mask
-            else:
-                total += tf.pad(factor, ((0, 0), (0, self.widest - middle)))  # [B, M]
+        channels = tf.range(self.widest)
+        mask = tf.cast(channels < tf.constant(self.middle_channels)[:, None], w.dtype)  # [E, M]
+        squeezing = [s for s, units in enumerate(self.se_channels[0]) if units]
+        # Without squeeze-and-excitation (choice 0) the factor is 1.
+        total = 0.0 if 0 in squeezing else tf.matmul(w[:, :, 0], mask)  # [B, M]
+        if squeezing:
+            sums = self._squeeze(pooled, k)  # [E, B, R]
+        for s in squeezing:
+            excite = self._excite(sums, s, k) * mask[:, None, :]  # [E, B, M]
+            total += tf.einsum("be,ebm->bm", w[:, :, s], excite)
         return total
 
-    def _excite(self, received, k: int, units: int, middle: int):
-        """[B, R] sums -> [B, middle] gates, through the bottleneck's first `units`."""
+    def _squeeze(self, pooled, k: int):
+        """[B, M] -> [E, B, R]: what the bottleneck's units receive from an expansion's channels."""
+        edges = (0, *self.middle_channels)
+        widths = [last - first for first, last in itertools.pairwise(edges)]
+        pieces = zip(
+            tf.split(pooled, widths, axis=1),
+            tf.split(self.se_weights[k]["reduce_kernel"].value, widths),
+            strict=True,
+        )
+        return tf.stack(list(itertools.accumulate(tf.matmul(p, kernel) for p, kernel in pieces)))
+
+    def _excite(self, sums, s: int, k: int):
+        """[E, B, R] sums -> [E, B, M] gates, through each expansion's own first units."""
         se = self.se_weights[k]
-        hidden = tf.nn.relu(received[:, :units] + se["reduce_bias"][:units])
-        gate = tf.matmul(hidden, se["expand_kernel"][:units, :middle])
-        return keras.ops.hard_sigmoid(gate + se["expand_bias"][:middle])
+        widths = tf.constant([row[s] for row in self.se_channels])  # [E]
+        units = tf.cast(tf.range(self.bottleneck) < widths[:, None], sums.dtype)  # [E, R]
+        hidden = tf.nn.relu(sums + se["reduce_bias"].value) * units[:, None, :]
+        gate = tf.tensordot(hidden, se["expand_kernel"].value, 1) + se["expand_bias"].value
+        return keras.ops.hard_sigmoid(gate)
 
     def initialize(self, weights: dict[str, list[np.ndarray]]) -> None:
         """Starts every configuration from the weights of the heaviest one.

@@ -46,9 +46,9 @@ class WeightAverage:
         """Moves the averages toward the variables; to be called after each optimizer step."""
         updates = tf.cast(self._updates.value, tf.float32)
         decay = tf.minimum(self._decay, (1.0 + updates) / (10.0 + updates))
+        shares = {a.dtype: tf.cast(1.0 - decay, a.dtype) for a in self._averages}
         for average, source in zip(self._averages, self._sources, strict=True):
-            share = tf.cast(1.0 - decay, average.dtype)
-            average.assign_add(share * (source.value - average.value))
+            average.value.assign_add(shares[average.dtype] * (source.value - average.value))
         self._updates.assign_add(1)
 
     def swap(self) -> None:
