@@ -1,6 +1,7 @@
 """The whole job in minutes: handwritten digits, a small space, this machine.
 
-Paper: HardCoRe-NAS (arXiv 2102.11646), scaled down to two elastic stages at 32x32.
+Paper: HardCoRe-NAS (arXiv 2102.11646), scaled down to two elastic stages of one to three
+blocks, at 32x32.
 Command: make quickstart
       or python -m keras_nas --config=configs/quickstart.py --workdir=runs/quickstart
 Cost: at most 5 minutes on 2 CPU cores.
@@ -22,17 +23,18 @@ from keras_nas.config import (
 def get_config() -> Config:
     """The experiment."""
     recipe = {"batch_size": 96, "mixup": 0.0, "label_smoothing": 0.1, "weight_decay": 1e-4}
+    depths = {"min_depth": 1, "max_depth": 3}
     return Config(
         name="quickstart",
         space=SpaceConfig(
             resolution=32,
             overrides={
                 "name": "quickstart",
-                "stem": {"channels": 8, "kernel_size": 3, "stride": 1, "activation": "relu"},
+                "stem": {"channels": 16, "kernel_size": 3, "stride": 2, "activation": "relu"},
                 "first_stages": [],
                 "stages": [
-                    {"channels": 16, "stride": 2, "activation": "relu"},
-                    {"channels": 32, "stride": 2, "activation": "hard_swish"},
+                    {"channels": 24, "stride": 2, "activation": "relu", **depths},
+                    {"channels": 40, "stride": 2, "activation": "hard_swish", **depths},
                 ],
                 "final_stages": [["cn_r1_k1_s1_e1_c128_nhs"]],
                 "head": {"features": 128, "activation": "hard_swish"},
