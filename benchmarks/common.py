@@ -52,6 +52,9 @@ _DATASET = flags.DEFINE_enum("dataset", "fashion_mnist", list(DATASETS), "What t
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS sets are prepared.", required=True)
 _SOURCE = flags.DEFINE_string("source", None, "In place of the data set's own, e.g. tfds:cifar10.")
 _MINUTES = flags.DEFINE_float("minutes", 45.0, "No network begins after this.", lower_bound=0.0)
+_STEPS = flags.DEFINE_float(
+    "steps_scale", 1.0, "Multiplies all numbers of training steps.", lower_bound=0.01
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder; default runs/benchmarks/DATASET.")
 
 WIDE_BATCH_SIZE, BATCH_SIZE = 96, 48
@@ -78,9 +81,10 @@ def scaled_config() -> Config:
         steps: int, count: int, learning_rate: float, warmup: int = 0, batch_size: int = BATCH_SIZE
     ) -> RecipeConfig:
         """So many steps; the first `warmup` of them rise. `count` images are an epoch."""
+        epochs_a_step = _STEPS.value * batch_size / count
         return RecipeConfig(
-            epochs=steps * batch_size / count,
-            warmup_epochs=warmup * batch_size / count,
+            epochs=steps * epochs_a_step,
+            warmup_epochs=warmup * epochs_a_step,
             batch_size=batch_size,
             learning_rate=learning_rate,
             mixup=0.0,

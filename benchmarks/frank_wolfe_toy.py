@@ -1,6 +1,6 @@
 """Toy problem (HC Figure 5): Frank-Wolfe against gradient descent with a penalty on latency.
 
-    python benchmarks/frank_wolfe_toy.py
+    python -m benchmarks.frank_wolfe_toy
 
 Minimises a random indefinite quadratic of alpha and beta under a latency limit, from the same
 balanced start. Block-coordinate Frank-Wolfe moves one block a step and is feasible throughout.

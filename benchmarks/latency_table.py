@@ -1,6 +1,6 @@
 """How well a latency table predicts networks it has not seen.
 
-    python benchmarks/latency_table.py --space=hardcore_nas --resolution=224 --networks=16
+    python -m benchmarks.latency_table --space=hardcore_nas --resolution=224 --networks=16
 
 Builds a table (pieces by themselves, one scale), then measures fresh random networks in other
 processes, in the same unit, and compares.

@@ -1,6 +1,6 @@
 """Time of the linear step on HardCoRe-NAS' space: the one-dimensional dual against SciPy's HiGHS.
 
-    python benchmarks/linear_step.py
+    python -m benchmarks.linear_step
 
 Both solve the same random programs in turn, in one run. Fails if the dual is not 10 times faster,
 or if the objectives differ by 1e-9.

@@ -1,6 +1,6 @@
 """Time of the projection on HardCoRe-NAS' space, and how its three methods keep the limit.
 
-    python benchmarks/projection.py
+    python -m benchmarks.projection
 
 Two kinds of credits: `random`, Dirichlet probabilities that favour dear configurations, and
 `search`, where block-coordinate Frank-Wolfe on a random objective ends. The limit is a random

@@ -1,6 +1,6 @@
 """Does accuracy in the one-shot network rank networks as training them alone does? (HC Figure 4)
 
-    python benchmarks/rank_correlation.py --dataset=fashion_mnist --data_dir=DIR --minutes=45
+    python -m benchmarks.rank_correlation --dataset=fashion_mnist --data_dir=DIR --minutes=45
 
 18 networks, each uniform throughout: depth {2, 3, 4} x expansion ratio {3, 4, 6} x kernel size
 {3, 5}, with squeeze-and-excitation. Their accuracy in w* (extracted weights, batch norm
@@ -15,12 +15,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import common
 import matplotlib
 import numpy as np
 from absl import app, flags
 from scipy import stats
 
+from benchmarks import common
 from keras_nas import files
 from keras_nas.config.ranges import SAMPLINGS
 from keras_nas.context import Context

@@ -1,6 +1,6 @@
 """Does the search beat random networks of the same latency?
 
-    python benchmarks/search_against_random.py --dataset=fashion_mnist --data_dir=DIR --minutes=45
+    python -m benchmarks.search_against_random --dataset=fashion_mnist --data_dir=DIR --minutes=45
 
 For every limit: the networks that the search found (several seeds) against random networks whose
 table latency is within 5% below the limit, all trained in exactly the same way, once from w* with
@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import common
 import numpy as np
 from absl import app, flags
 
+from benchmarks import common
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.experiment import limited_resources, staged_costs

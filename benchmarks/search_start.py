@@ -1,6 +1,6 @@
 """Which step rule and which start of the search find the better network? (HC eq. 28)
 
-    python benchmarks/search_start.py --dataset=fashion_mnist --data_dir=DIR --minutes=45
+    python -m benchmarks.search_start --dataset=fashion_mnist --data_dir=DIR --minutes=45
 
 From the same w*: step rule {paper, constant} x start {balanced, lightest}, several limits and
 seeds. Of each: held-out loss of the sampled networks at the beginning and at the end, and test
@@ -15,11 +15,11 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-import common
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks import common
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.experiment import limited_resources, staged_costs
