@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from keras_nas.config import SearchConfig
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search
-from keras_nas.methods.frank_wolfe_search import gradient_function, mean_entropy, search
+from keras_nas.methods import frank_wolfe_iterate
+from keras_nas.methods.frank_wolfe_iterate import mean_entropy
+from keras_nas.methods.frank_wolfe_search import gradient_function, search
 from keras_nas.methods.hardcore_nas import uniform_architecture
 from keras_nas.resources import cost_model, piece_macs, piece_parameters
 from keras_nas.solvers.polytope import InfeasibleError
@@ -37,13 +38,13 @@ def models(space):
 def iterates(monkeypatch):
     """[(step, alpha, beta)] after every loop of a search."""
     seen = []
-    check = frank_wolfe_search.check_feasible
+    check = frank_wolfe_iterate.check_feasible
 
     def recorded(plan, state, step):
         seen.append((step, state.alpha.numpy(), state.beta.numpy()))
         return check(plan, state, step)
 
-    monkeypatch.setattr(frank_wolfe_search, "check_feasible", recorded)
+    monkeypatch.setattr(frank_wolfe_iterate, "check_feasible", recorded)
     return seen
 
 
@@ -146,15 +147,15 @@ def test_the_device_solves_for_one_limit_only(supernet, space, models, examples,
 def test_an_iterate_over_a_limit_is_refused(space, models):
     costs = staged_costs(space, models[:1])
     alpha, beta = uniform_architecture(space)
-    state = frank_wolfe_search._State(alpha, beta)
+    state = frank_wolfe_iterate.State(alpha, beta)
     cost = costs.expected_cost(alpha, beta)
     for limit, fits in ((cost, True), (cost * (1 - 1e-6), False)):
-        plan = frank_wolfe_search._Plan(costs, limit, np.ones(1), np.zeros(1), 0.0)
+        plan = frank_wolfe_iterate.Plan(costs, limit, np.ones(1), np.zeros(1), 0.0)
         if fits:
-            np.testing.assert_array_equal(frank_wolfe_search.check_feasible(plan, state, 1), cost)
+            np.testing.assert_array_equal(frank_wolfe_iterate.check_feasible(plan, state, 1), cost)
         else:
             with pytest.raises(ValueError, match="step 1 left the feasible set"):
-                frank_wolfe_search.check_feasible(plan, state, 1)
+                frank_wolfe_iterate.check_feasible(plan, state, 1)
 
 
 def path_gradients(loss_of, alphas, betas):

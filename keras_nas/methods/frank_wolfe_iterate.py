@@ -1,0 +1,122 @@
+"""The iterate of HardCoRe-NAS' search, and one Frank-Wolfe step in NumPy between compiled loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.solvers.frank_wolfe import averaged_gradient, frank_wolfe_update
+from keras_nas.solvers.linear_step import idle_rows, linear_step
+from keras_nas.solvers.polytope import Polytope
+from keras_nas.solvers.staged_costs import StagedCosts
+from tpu.phase import Metrics
+
+FEASIBILITY_TOLERANCE = 1e-9
+"""Relative excess over a limit that the rounding of float64 may leave in an iterate."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """What does not change during a search.
+
+    Attributes:
+      costs, limits: the feasible set.
+      step_sizes: [steps] gamma_t.
+      updates_beta: [steps] 1 where step t moves beta, 0 where it moves alpha.
+      gradient_average: weight of earlier gradients.
+    """
+
+    costs: StagedCosts
+    limits: np.ndarray
+    step_sizes: np.ndarray
+    updates_beta: np.ndarray
+    gradient_average: float
+
+
+class State:
+    """What changes: alpha, beta, their newest and averaged gradients, and how often averaged."""
+
+    def __init__(self, alpha: np.ndarray, beta: np.ndarray):
+        def variable(value, name):
+            return tf.Variable(value, dtype=tf.float64, trainable=False, name=name)
+
+        self.alpha, self.beta = variable(alpha, "alpha"), variable(beta, "beta")
+        self.alpha_gradient = variable(np.zeros_like(alpha), "alpha_gradient")
+        self.beta_gradient = variable(np.zeros_like(beta), "beta_gradient")
+        self.alpha_average = variable(np.zeros_like(alpha), "alpha_average")
+        self.beta_average = variable(np.zeros_like(beta), "beta_average")
+        self.averaged = variable(np.zeros(2), "averaged")
+
+    def variables(self) -> list[tf.Variable]:
+        """All of them, for the checkpoint."""
+        return list(vars(self).values())
+
+    def block(self, is_beta: int) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
+        """Probabilities, gradient and averaged gradient of alpha (0) or beta (1)."""
+        if is_beta:
+            return self.beta, self.beta_gradient, self.beta_average
+        return self.alpha, self.alpha_gradient, self.alpha_average
+
+
+def host_update(plan: Plan, state: State, step: int) -> Metrics:
+    """One Frank-Wolfe step in NumPy, between compiled loops.
+
+    Args:
+      plan, state: of the search; `state` is moved.
+      step: number of finished steps, so this is step `step - 1`.
+
+    Raises:
+      ValueError: the new iterate breaks a limit.
+    """
+    began = time.perf_counter()
+    is_beta = int(plan.updates_beta[step - 1])
+    gamma = float(plan.step_sizes[step - 1])
+    moved, gradient_variable, average_variable = state.block(is_beta)
+    costs = plan.costs
+    if is_beta:
+        coefficients, allowed = costs.beta_costs(state.alpha.numpy()), costs.allowed_beta
+    else:
+        coefficients, allowed = costs.alpha_costs(state.beta.numpy()), costs.allowed_alpha
+    polytope = Polytope(coefficients, plan.limits - costs.fixed, allowed)
+    averaged = state.averaged.numpy()
+    earlier = average_variable.numpy() if averaged[is_beta] else None
+    gradient = averaged_gradient(earlier, gradient_variable.numpy(), plan.gradient_average)
+    x = moved.numpy()
+    vertex = linear_step(polytope, gradient, "auto", idle_rows(polytope, gradient), x)
+    moved.assign(frank_wolfe_update(x, vertex, gamma))
+    average_variable.assign(gradient)
+    averaged[is_beta] += 1
+    state.averaged.assign(averaged)
+    expected = check_feasible(plan, state, step)
+    return {
+        "expected_cost": float(expected[0]),
+        "step_size": gamma,
+        "updates_beta": float(is_beta),
+        "alpha_entropy": mean_entropy(state.alpha.numpy()),
+        "beta_entropy": mean_entropy(state.beta.numpy()),
+        "program_seconds": time.perf_counter() - began,
+    }
+
+
+def check_feasible(plan: Plan, state: State, step: int) -> np.ndarray:
+    """Expected costs [R] of the iterate.
+
+    Raises:
+      ValueError: one is over its limit by more than rounding.
+    """
+    expected = plan.costs.expected_cost(state.alpha.numpy(), state.beta.numpy())
+    if np.any(expected > plan.limits * (1 + FEASIBILITY_TOLERANCE)):
+        raise ValueError(
+            f"search step {step} left the feasible set: expected costs {expected.tolist()}, limits "
+            f"{plan.limits.tolist()}. This should not happen; please report it."
+        )
+    return expected
+
+
+def mean_entropy(probabilities: np.ndarray) -> float:
+    """Mean over rows of -sum p log p, in nats."""
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    return float(-np.mean(np.sum(probabilities * logs, axis=1)))
