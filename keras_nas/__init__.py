@@ -12,6 +12,10 @@ _HOME = {
     "HARDCORE_NAS": "keras_nas.space",
     "HARDCORE_NAS_TABLE_3": "keras_nas.space",
     "Architecture": "keras_nas.space",
+    "published": "keras_nas.space.published",
+    "published_network": "keras_nas.space.published",
+    "published_networks": "keras_nas.space.published",
+    "PublishedNetwork": "keras_nas.space.published",
     # what it costs
     "macs": "keras_nas.resources",
     "parameters": "keras_nas.resources",
