@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from keras_nas.space import (
-    published_families,
     published_hardcore_nas,
     published_mobile,
+    published_others,
     published_searched,
 )
 from keras_nas.space.architecture import Architecture
@@ -23,7 +23,7 @@ _NETWORKS = (
     *published_hardcore_nas.NETWORKS,
     *published_mobile.NETWORKS,
     *published_searched.NETWORKS,
-    *published_families.NETWORKS,
+    *published_others.NETWORKS,
 )
 _BY_NAME = by_name(_NETWORKS)
 
