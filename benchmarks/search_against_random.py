@@ -24,7 +24,7 @@ from keras_nas.context import Context
 from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.methods import frank_wolfe_search
 from keras_nas.resources import CostModel, macs, parameters
-from keras_nas.search_record import chosen_architecture, project_all
+from keras_nas.search_record import project_search
 from keras_nas.space import Architecture, SearchSpace
 
 _LIMITS = flags.DEFINE_multi_float(
@@ -102,9 +102,9 @@ def find(context: Context, fraction: float, seed: int, rows: common.Rows) -> Arc
                 dataclasses.replace(context.examples, seed=seed),
                 runtime,
             )
-        choice = project_all(result, costs, limits)[config.search.projection]
-        name = f"found_{fraction:g}_{seed}"
-        architecture, _ = chosen_architecture(space, choice, name)
+        architecture = project_search(
+            space, result, costs, limits, name=f"found_{fraction:g}_{seed}"
+        )
         rows[key] = {"architecture": architecture.to_json(), "history": result.history[-1]}
         common.log(f"search at {key}: {context.space.encode(architecture)}")
     return Architecture.from_json(rows[key]["architecture"], f"found at {key}")

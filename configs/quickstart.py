@@ -43,8 +43,7 @@ def get_config() -> Config:
         # Digits are neither mirrored nor in colour; all channels are the same.
         data=DataConfig(source="digits", crop="pad", padding=2, mean=(0.3,) * 3, std=(0.35,) * 3),
         device=DeviceConfig(calibration_networks=6, target_error=0.02, max_processes=4),
-        # A table of blocks timed alone is a few percent off: that much is left free.
-        limits=LimitsConfig(latency_fraction=0.4, latency_margin=0.06),
+        limits=LimitsConfig(latency_fraction=0.4),
         pretrain=RecipeConfig(epochs=5, learning_rate=0.1, warmup_epochs=1, **recipe),
         supernet=RecipeConfig(epochs=6, learning_rate=0.05, weight_average=0.99, **recipe),
         search=SearchConfig(epochs=6, batch_size=96),

@@ -54,8 +54,6 @@ def limited_resources(
 ) -> tuple[list[CostModel], list[Limit]]:
     """Costs of every limited resource, latency first, and the limits, checked against the space.
 
-    The latency limit is lowered by `limits.latency_margin`; the one asked for stands beside it.
-
     Raises:
       ValueError: a limit is below what the space can reach.
     """
@@ -67,8 +65,6 @@ def limited_resources(
         share = limits.latency_fraction or 0.0
         # In this form a share of 1 is the largest latency exactly.
         wanted["latency_ms"] = (1 - share) * latency.smallest() + share * latency.largest()
-    asked_ms = wanted["latency_ms"]
-    wanted["latency_ms"] *= 1 - limits.latency_margin
     models = [latency]
     formulas = {"macs": piece_macs, "parameters": piece_parameters}
     for name, formula in formulas.items():
@@ -76,8 +72,7 @@ def limited_resources(
         if limit is not None:
             wanted[name] = limit
             models.append(cost_model(space, formula, table.classes, name=name))
-    first, *others = check_limits(models, wanted)
-    return models, [dataclasses.replace(first, asked=asked_ms), *others]
+    return models, check_limits(models, wanted)
 
 
 def staged_costs(space: SearchSpace, models: list[CostModel]) -> StagedCosts:

@@ -19,8 +19,8 @@ PACKAGES = (
     "keras_nas", "tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "tensorflow-datasets"
 )  # fmt: skip
 RESULTS = (
-    "latency_table.json", "search.json", "architecture.json", "network.keras", "network.tflite",
-    "network_float16.tflite", "measurement.json",
+    "latency_table.json", "search.json", "projection.json", "architecture.json", "network.keras",
+    "network.tflite", "network_float16.tflite", "measurement.json",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportDa
         class_names=class_names,
         latency=table.piece_ms,
         search=search,
+        projection=files.read_json(folder / "projection.json", "projection record"),
         measurement=files.read_json(folder / "measurement.json", "measurement"),
         training=training,
         table=files.read_json(table_path, "latency table"),

@@ -1,37 +1,29 @@
-"""`search.json`: how a search went and what it found."""
+"""`search.json`: how a search went; `projection.json`: the network that was read off it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_nas.config import Config
+from keras_nas.measured_projection import Projector, Round
 from keras_nas.methods.frank_wolfe_search import SearchResult
 from keras_nas.resources.limits import Limit
-from keras_nas.solvers.projection import METHODS, project
+from keras_nas.solvers.projection import METHODS, Choice
 from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import Architecture, SearchSpace
 from tpu.phase import Metrics
 
 
 def project_all(
-    result: SearchResult, costs: StagedCosts, limits: list[Limit]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    alpha: np.ndarray, beta: np.ndarray, costs: StagedCosts, limits: list[Limit]
+) -> dict[str, Choice]:
     """Depth entries [S] and configurations [B] by every projection, for comparison (HC Table 2)."""
     return {
-        method: project(
-            result.alpha,
-            result.beta,
-            block_costs=costs.block_costs,
-            fixed=costs.fixed,
-            limits=[limit.limit for limit in limits],
-            stage_of_block=costs.stage_of_block,
-            depths=costs.depths,
-            allowed_beta=costs.allowed_beta,
-            method=method,
-        )
+        method: Projector(alpha, beta, costs, limits, method).project(limits[0].limit)
         for method in METHODS
     }
 
@@ -57,14 +49,14 @@ def project_search(
     Raises:
       ValueError: the projection (`lp` or `argmax`) broke a limit.
     """
-    choices = project_all(result, costs, limits)
+    choices = project_all(result.alpha, result.beta, costs, limits)
     check_projection(method, choices, costs, limits)
     return chosen_architecture(space, choices[method], name)[0]
 
 
 def check_projection(
     method: str,
-    choices: dict[str, tuple[np.ndarray, np.ndarray]],
+    choices: dict[str, Choice],
     costs: StagedCosts,
     limits: list[Limit],
 ) -> None:
@@ -73,12 +65,12 @@ def check_projection(
         if cost > limit.limit:
             raise ValueError(
                 f"projection {method!r} found a network with {limit.name} {cost:.6g}, over the "
-                f"limit {limit.limit:.6g}; use --config.search.projection=exact, which keeps it."
+                f"limit {limit.limit:.6g}; use --config.projection.method=exact, which keeps it."
             )
 
 
 def chosen_architecture(
-    space: SearchSpace, choice: tuple[np.ndarray, np.ndarray], name: str
+    space: SearchSpace, choice: Choice, name: str
 ) -> tuple[Architecture, list[int]]:
     """The architecture of a projection, and its depths [S]."""
     depth_entries, configurations = choice
@@ -92,8 +84,6 @@ def search_record(
     costs: StagedCosts,
     limits: list[Limit],
     result: SearchResult,
-    choices: dict[str, tuple[np.ndarray, np.ndarray]],
-    one_shot_accuracy: float,
 ) -> dict[str, Any]:
     """What `search.json` holds.
 
@@ -102,41 +92,82 @@ def search_record(
       space: what was searched.
       costs, limits: the feasible set.
       result: of the search.
-      choices: see `project_all`.
-      one_shot_accuracy: of the found network with the supernet's weights, on test images.
     """
-    method = config.search.projection
-    exact = {name: costs.exact_cost(*choice) for name, choice in choices.items()}
     start = costs.expected_cost(result.start_alpha, result.start_beta)
     end = costs.expected_cost(result.alpha, result.beta)
     program_seconds = sum(row.get("program_seconds", 0.0) for row in result.history)
-    _, depths = chosen_architecture(space, choices[method], config.name)
     return {
         "format": "keras_nas.search",
-        "version": 1,
+        "version": 2,
         "method": "hardcore_nas",
         "space": space.name,
         "space_fingerprint": space.fingerprint(),
         "seed": config.seed,
-        "limits": {limit.name: limit.asked or limit.limit for limit in limits},
+        "limits": {limit.name: limit.limit for limit in limits},
         "resources": {
-            limit.name: dataclasses.asdict(limit)
-            | {"start": start[r], "expected": end[r], "final": exact[method][r]}
+            limit.name: dataclasses.asdict(limit) | {"start": start[r], "expected": end[r]}
             for r, limit in enumerate(limits)
         },
         "start": {"alpha": result.start_alpha.tolist(), "beta": result.start_beta.tolist()},
         "end": {"alpha": result.alpha.tolist(), "beta": result.beta.tolist()},
         "trajectory": [_trajectory_row(row) for row in result.history],
-        "projection": {
-            "method": method,
-            "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
-        },
         "timing": {
             "gradient_seconds": result.history[-1]["seconds"] - program_seconds,
             "program_seconds": program_seconds,
         },
-        "depths": depths,
-        "configurations": choices[method][1].tolist(),
+    }
+
+
+def read_probabilities(record: dict[str, Any], space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha [B, C] and beta [S, D] that the search of a `search.json` ended in.
+
+    Raises:
+      ValueError: the record is of another version or of another space.
+    """
+    if (record.get("format"), record.get("version")) != ("keras_nas.search", 2):
+        raise ValueError(
+            f"search record should have format 'keras_nas.search' and version 2, received "
+            f"{record.get('format')!r} and {record.get('version')!r}; search again."
+        )
+    if record["space_fingerprint"] != space.fingerprint():
+        raise ValueError(
+            f"search record is of space {record['space']!r} ({record['space_fingerprint']}), not "
+            f"of {space.name!r} ({space.fingerprint()}); search again."
+        )
+    end = record["end"]
+    return np.array(end["alpha"], np.float64), np.array(end["beta"], np.float64)
+
+
+def projection_record(
+    method: str,
+    costs: StagedCosts,
+    limits: list[Limit],
+    candidates: dict[str, Choice],
+    rounds: Sequence[Round],
+    choice: Choice,
+    one_shot_accuracy: float,
+) -> dict[str, Any]:
+    """What `projection.json` holds.
+
+    Args:
+      method: of the projection.
+      costs, limits: the feasible set, latency first.
+      candidates: see `project_all`.
+      rounds: see `measured_projection.close_loop`.
+      choice: depth entries [S] and configurations [B] of the result.
+      one_shot_accuracy: of the result with the supernet's weights, on test images.
+    """
+    final = costs.exact_cost(*choice)
+    exact = {name: costs.exact_cost(*candidate) for name, candidate in candidates.items()}
+    return {
+        "format": "keras_nas.projection",
+        "version": 1,
+        "method": method,
+        "resources": {limit.name: final[r] for r, limit in enumerate(limits)},
+        "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
+        "rounds": [row.to_json_object(limits[0].limit) for row in rounds],
+        "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],
+        "configurations": [int(c) for c in choice[1]],
         "one_shot_accuracy": one_shot_accuracy,
     }
 

@@ -51,9 +51,16 @@ SUPERNET = Stage(
 SEARCH = Stage(
     "search",
     "searches the architecture under the limits",
-    (*TRAINING, "search.", "limits.", "evaluation_batch_size", "batch_norm_images"),
+    (*TRAINING, "search.", "limits."),
     ("latency_table.json", "supernet.npz"),
-    ("search.json", "architecture.json"),
+    ("search.json",),
+)
+PROJECT = Stage(
+    "project",
+    "projects to one network, measures it, and projects again until it keeps the limit",
+    (*TRAINING, "projection.", "device.", "limits.", "evaluation_batch_size", "batch_norm_images"),
+    ("latency_table.json", "supernet.npz", "search.json"),
+    ("projection.json", "architecture.json"),
 )
 FINETUNE = Stage(
     "finetune",
@@ -93,9 +100,10 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
         "draws and writes up the result",
         ("",),
         (
-            "latency_table.json", "search.json", "architecture.json", "measurement.json",
-            "export.json", "pretrain.json", "supernet.json", f"{final.name}.json",
+            "latency_table.json", "search.json", "projection.json", "architecture.json",
+            "measurement.json", "export.json", "pretrain.json", "supernet.json",
+            f"{final.name}.json",
         ),
         ("report.html", "summary.txt"),
     )  # fmt: skip
-    return (PROFILE, PRETRAIN, SUPERNET, SEARCH, final, EXPORT, MEASURE, report)
+    return (PROFILE, PRETRAIN, SUPERNET, SEARCH, PROJECT, final, EXPORT, MEASURE, report)

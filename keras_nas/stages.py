@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,16 @@ import tensorflow as tf
 from keras_nas import files
 from keras_nas.config import RecipeConfig
 from keras_nas.context import Context
-from keras_nas.devices import Effort, HostDevice, measure_network
+from keras_nas.devices import Effort, HostDevice, Measurement, measure_network
 from keras_nas.devices.profile import build_latency_table, reference_model
 from keras_nas.experiment import limited_resources, staged_costs
-from keras_nas.export import check_operations, check_outputs, convert
+from keras_nas.export import check_operations, check_outputs, convert, convert_frozen
 from keras_nas.export.check import TOLERANCE
+from keras_nas.measured_projection import Projector, best_round, close_loop
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy
-from keras_nas.models import Supernet
+from keras_nas.methods.runtime import Runtime
+from keras_nas.models import Supernet, build_network
 from keras_nas.models.supernet import check_batch_size
 from keras_nas.models.weights import weights_to_bytes
 from keras_nas.progress import Bar
@@ -34,8 +38,11 @@ from keras_nas.search_record import (
     check_projection,
     chosen_architecture,
     project_all,
+    projection_record,
+    read_probabilities,
     search_record,
 )
+from keras_nas.solvers.projection import Choice
 from tpu.phase import Metrics
 
 Outputs = dict[str, Any]
@@ -126,27 +133,78 @@ def supernet(context: Context) -> Outputs:
 
 
 def search(context: Context) -> Outputs:
-    """The search's trajectory and the architecture it found.
-
-    Raises:
-      ValueError: the projection (`lp` or `argmax`) broke a limit.
-    """
+    """The search's trajectory, and the probabilities that it ended in."""
     config, space, examples = context.config, context.space, context.examples
     models, limits = limited_resources(space, context.table, config.limits)
     costs = staged_costs(space, models)
     values = np.array([limit.limit for limit in limits])
-    model = context.supernet()
     with context.runtime("search") as runtime:
-        result = frank_wolfe_search.search(model, costs, values, config.search, examples, runtime)
-    choices = project_all(result, costs, limits)
-    check_projection(config.search.projection, choices, costs, limits)
-    architecture, _ = chosen_architecture(
-        space, choices[config.search.projection], f"{config.name}_found"
+        result = frank_wolfe_search.search(
+            context.supernet(), costs, values, config.search, examples, runtime
+        )
+    return {"search.json": search_record(config, space, costs, limits, result)}
+
+
+def project(context: Context) -> Outputs:
+    """The architecture that the search found, measured to keep the latency limit.
+
+    Raises:
+      ValueError: the projection (`lp` or `argmax`) broke a limit, or no network that was measured
+        keeps it.
+    """
+    config, space, method = context.config, context.space, context.config.projection.method
+    models, limits = limited_resources(space, context.table, config.limits)
+    costs = staged_costs(space, models)
+    searched = files.read_json(context.folder / "search.json", "search record")
+    alpha, beta = read_probabilities(searched, space)
+    candidates = project_all(alpha, beta, costs, limits)
+    choice, rounds = candidates[method], []
+    if config.projection.rounds:
+        limit_ms = limits[0].limit
+        projector = Projector(alpha, beta, costs, limits, method)
+        with _measuring(context) as measure_ms:
+            rounds = close_loop(projector, measure_ms, limit_ms, config.projection.rounds)
+        choice = best_round(rounds, limit_ms).choice()
+    check_projection(method, {method: choice}, costs, limits)
+    architecture, _ = chosen_architecture(space, choice, f"{config.name}_found")
+    network = hardcore_nas.extract_network(
+        context.supernet(), architecture, context.examples, config.batch_norm_images
     )
-    network = hardcore_nas.extract_network(model, architecture, examples, config.batch_norm_images)
-    reached = accuracy(network, examples, runtime, config.evaluation_batch_size)
-    record = search_record(config, space, costs, limits, result, choices, reached)
-    return {"search.json": record, "architecture.json": architecture.to_json()}
+    runtime = Runtime(context.checkpoints, context.strategy)
+    reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
+    record = projection_record(method, costs, limits, candidates, rounds, choice, reached)
+    return {"projection.json": record, "architecture.json": architecture.to_json()}
+
+
+@contextmanager
+def _measuring(context: Context) -> Iterator[Callable[[Choice], tuple[float, float]]]:
+    """Measures networks of the space; each measurement is kept, so that a resumed run repeats."""
+    table, space, folder = context.table, context.space, context.checkpoints / "measured"
+    device = HostDevice(context.config.device.threads)
+    check_table(context, table, device)
+    reference = reference_model(table)
+    bar = Bar("project", "runs")
+
+    def measure_ms(choice: Choice) -> tuple[float, float]:
+        architecture, _ = chosen_architecture(space, choice, "projected")
+        path = folder / f"{hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            model = build_network(architecture, table.input_shape, table.classes)
+            measurement = measure_network(
+                device,
+                convert_frozen(model, table.precision, table.batch),
+                reference,
+                table.reference_ms,
+                on_progress=bar.update,
+            )
+            files.write_text(path, measurement.to_json())
+        measurement = Measurement.from_json(files.read_text(path, "measurement"), str(path))
+        return measurement.latency_ms, measurement.spread_ms
+
+    try:
+        yield measure_ms
+    finally:
+        bar.close()
 
 
 def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet | None) -> Outputs:
@@ -247,7 +305,7 @@ def report(context: Context) -> Outputs:
 RUN: dict[str, Callable[[Context], Outputs]] = {
     stage.__name__: stage
     for stage in (
-        profile, pretrain, supernet, search, finetune, train, export, measure, report
+        profile, pretrain, supernet, search, project, finetune, train, export, measure, report
     )
 }  # fmt: skip
 """Stage name -> what it does."""

@@ -109,13 +109,3 @@ def test_limits_out_of_range(tiny_config, tiny_table):
     with pytest.raises(ValueError, match="made for space 'tiny'"):
         limited_resources(other, tiny_table, LimitsConfig(latency_ms=1.0))
     assert json.loads(tiny_table.to_json())["space_name"] == "tiny"
-
-
-def test_a_margin_lowers_what_the_search_keeps_and_not_what_was_asked(tiny_config, tiny_table):
-    space = load_space(tiny_config.space)
-    models, (whole,) = limited_resources(space, tiny_table, LimitsConfig(latency_fraction=0.5))
-    asked_ms = (models[0].smallest() + models[0].largest()) / 2
-    assert whole.limit == whole.asked == pytest.approx(asked_ms)
-    config = LimitsConfig(latency_ms=asked_ms, latency_margin=0.1)
-    _, (lowered,) = limited_resources(space, tiny_table, config)
-    assert (lowered.asked, lowered.limit) == (asked_ms, pytest.approx(0.9 * asked_ms))

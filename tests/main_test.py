@@ -69,7 +69,7 @@ def test_bad_flags_are_one_line(run_program, arguments, code, fragments):
             GOOD + "def get_config(): return Config(limits=LimitsConfig(latency=4))",
             [
                 "'latency'",
-                "LimitsConfig has latency_fraction, latency_margin, latency_ms, macs, parameters",
+                "LimitsConfig has latency_fraction, latency_ms, macs, parameters",
             ],
         ),
         ("import module_that_is_not_there", ["module_that_is_not_there"]),

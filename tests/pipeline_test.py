@@ -16,13 +16,11 @@ from keras_nas import files, pipeline, stages
 from keras_nas.experiment import load_space
 from keras_nas.stage_list import stages_of
 
-AFTER = {
-    "search": ["search", "finetune", "export", "measure", "report"],
-    "supernet": ["supernet", "search", "finetune", "export", "measure", "report"],
-    "pretrain": ["pretrain", "supernet", "search", "finetune", "export", "measure", "report"],
-    "finetune": ["finetune", "export", "measure", "report"],
-}
-ALL = ["profile", *AFTER["pretrain"]]
+ALL = [
+    "profile", "pretrain", "supernet", "search", "project", "finetune", "export", "measure",
+    "report",
+]  # fmt: skip
+AFTER = {name: ALL[number:] for number, name in enumerate(ALL)}
 
 
 @pytest.fixture
@@ -72,7 +70,7 @@ def test_a_second_run_does_nothing(finished, tiny_config, ran):
     pipeline.run(tiny_config, finished, log=lines.append)
     assert ran == []
     assert [line for line in lines if "up to date" in line] == [
-        f"[{i}/8] {name}: up to date" for i, name in enumerate(ALL, 1)
+        f"[{i}/9] {name}: up to date" for i, name in enumerate(ALL, 1)
     ]
     assert before == {p: p.stat().st_mtime_ns for p in finished.iterdir() if p.is_file()}
 
@@ -106,7 +104,8 @@ def test_a_second_run_imports_no_tensorflow(finished):
         ("limits.macs", 1e9, AFTER["search"]),
         ("finetune.learning_rate", 0.01, AFTER["finetune"]),
         ("final", "train", ["train", "export", "measure", "report"]),
-        ("batch_norm_images", 128, AFTER["search"]),
+        ("batch_norm_images", 128, AFTER["project"]),
+        ("projection.method", "lp", AFTER["project"]),
         ("precision", "mixed_bfloat16", AFTER["pretrain"]),
         ("name", "another", ["report"]),
         ("save_every_seconds", 5.0, ["report"]),

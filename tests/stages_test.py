@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_nas import pipeline, stages
+from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.data import sources
 from keras_nas.data.augmentation import Augmentation
@@ -24,12 +26,12 @@ from keras_nas.experiment import load_space
 from keras_nas.files import read_json
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import Limit
-from keras_nas.search_record import check_projection
+from keras_nas.search_record import check_projection, read_probabilities
 from keras_nas.solvers.staged_costs import StagedCosts
-from keras_nas.space import Architecture
+from keras_nas.space import SPACES, Architecture
 
 ROOT = Path(__file__).parents[1]
-TRAINED = "--stages=profile,pretrain,supernet,search,finetune"
+TRAINED = "--stages=profile,pretrain,supernet,search,project,finetune"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def test_the_whole_job_leaves_its_files_and_a_summary(finished):
     names = [
         "latency_table.json",
         "search.json",
+        "projection.json",
         "architecture.json",
         "network.keras",
         "network.tflite",
@@ -68,8 +71,9 @@ def test_the_whole_job_leaves_its_files_and_a_summary(finished):
         assert name in process.stdout  # the summary says where the files are
     for text in ("limit", "predicted", "measured", "accuracy", "MACs", "parameters", str(folder)):
         assert text in process.stdout
-    for stage in ("pretrain", "supernet", "search", "finetune"):
+    for stage in ("pretrain", "supernet", "search", "project", "finetune"):
         assert f"] {stage}: done in" in process.stdout
+    for stage in ("pretrain", "supernet", "search", "finetune"):
         assert f"{stage}: 100%" in process.stderr  # progress
     for noise in ("error", "oneDNN", "Traceback"):
         assert noise not in process.stderr
@@ -84,7 +88,8 @@ def test_the_found_network_keeps_the_limit_in_exact_arithmetic(finished, tiny_co
     record = read_json(folder / "search.json")
     latency_ms = table.latency_ms(architecture, (16, 16, 3), 10)
     assert latency_ms <= record["limits"]["latency_ms"]
-    assert record["resources"]["latency_ms"]["final"] == pytest.approx(latency_ms, rel=1e-12)
+    projection = read_json(folder / "projection.json")
+    assert projection["resources"]["latency_ms"] == pytest.approx(latency_ms, rel=1e-12)
     assert load_space(tiny_config.space).encode(architecture)
     for row in record["trajectory"]:
         assert row["latency_ms"] <= record["limits"]["latency_ms"] * (1 + 1e-9)
@@ -296,6 +301,43 @@ def test_stratified_batches_are_checked_before_training(tiny_config, tmp_path):
     tiny_config.supernet.batch_size = 13
     with pytest.raises(ValueError, match=r"divides by 4 .*received 13"):
         stages.run("pretrain", Context(tiny_config, tmp_path))
+
+
+def test_the_projected_network_is_measured_and_kept_for_a_resumed_run(
+    finished, tiny_config, tmp_path, monkeypatch
+):
+    """On a made-up table any network may come first; one that is measured to keep T comes out."""
+    names = ("latency_table.json", "search.json", "heaviest.npz", "supernet.npz")
+    for name in names:
+        shutil.copy(finished[0] / name, tmp_path / name)
+    tiny_config.projection.rounds = 4
+    table = LatencyTable.from_json((tmp_path / "latency_table.json").read_text())
+    model = table.cost_model(load_space(tiny_config.space), 10)
+    tiny_config.limits = LimitsConfig(latency_ms=model.largest())
+    context = Context(tiny_config, tmp_path, tmp_path / "checkpoints")
+    outputs = stages.run("project", context)
+    rounds = outputs["projection.json"]["rounds"]
+    found = tuple(outputs["projection.json"]["configurations"])
+    chosen = [r for r in rounds if r["configurations"] == found]
+    assert any(r["keeps_limit"] for r in chosen)
+    assert len(list((tmp_path / "checkpoints" / "measured").iterdir())) == len(rounds)
+
+    def refuse(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(stages, "measure_network", refuse)
+    assert stages.run("project", context)["projection.json"]["rounds"] == rounds
+
+
+def test_probabilities_of_another_search_are_refused(finished, tiny_config):
+    space = load_space(tiny_config.space)
+    record = read_json(finished[0] / "search.json")
+    alpha, beta = read_probabilities(record, space)
+    assert alpha.shape == (2, len(space.configurations)) and beta.shape == (1, 2)
+    with pytest.raises(ValueError, match=r"version 2, received 'keras_nas\.search' and 1"):
+        read_probabilities(record | {"version": 1}, space)
+    with pytest.raises(ValueError, match=r"of space 'tiny' .* not of 'hardcore_nas'"):
+        read_probabilities(record, SPACES["hardcore_nas"])
 
 
 def test_a_projection_over_a_limit_is_refused():

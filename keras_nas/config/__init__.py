@@ -1,10 +1,12 @@
 """The settings of one experiment, typed and validated."""
 
 from keras_nas.config.schema import (
+    AndroidConfig,
     Config,
     DataConfig,
     DeviceConfig,
     LimitsConfig,
+    ProjectionConfig,
     RecipeConfig,
     SearchConfig,
     SpaceConfig,
@@ -12,10 +14,12 @@ from keras_nas.config.schema import (
 from keras_nas.config.types import flatten
 
 __all__ = [
+    "AndroidConfig",
     "Config",
     "DataConfig",
     "DeviceConfig",
     "LimitsConfig",
+    "ProjectionConfig",
     "RecipeConfig",
     "SearchConfig",
     "SpaceConfig",

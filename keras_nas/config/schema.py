@@ -68,27 +68,57 @@ class DataConfig:
 
 
 @dataclasses.dataclass
+class AndroidConfig:
+    """How a phone is measured.
+
+    Attributes:
+      benchmark_model: file of TFLite's benchmark program, built for the phone; docs/android.md says
+        where to get it.
+      taskset_mask: cores it may run on, hexadecimal with the lowest bit for core 0: `f0` is cores 4
+        to 7; "" leaves it to the phone.
+      xnnpack: use the XNNPACK delegate.
+      highest_celsius: temperature of the phone up to which measuring begins.
+      capped_clock: take the highest clock that the phone allows at the start for its full one, for
+        phones whose clock is fixed on purpose below the processor's.
+      wait_seconds: how long to wait for a phone that was lost or is hot, each time.
+    """
+
+    benchmark_model: str = "android_aarch64_benchmark_model"
+    taskset_mask: str = ""
+    xnnpack: bool = True
+    highest_celsius: float = 40.0
+    capped_clock: bool = False
+    wait_seconds: float = 600.0
+
+
+@dataclasses.dataclass
 class DeviceConfig:
     """Where latency is measured.
 
     Attributes:
-      kind: `host`: LiteRT on this machine.
+      name: `host` (LiteRT on this machine), `android` or `android:SERIAL` (a phone), `keras:cpu` or
+        `keras:gpu` (TensorFlow on this machine).
       threads: of the runtime.
-      precision: of the weights that are measured, `float32` or `float16`.
+      batch: images in a call; other than 1 on `keras:cpu` and `keras:gpu` only.
+      precision: that is measured: of weights in `.tflite` files, `float32` or `float16`; of Keras
+        devices, `float32`, `mixed_float16` or `mixed_bfloat16`.
       calibration_networks: whole networks that the table's scale is fitted on.
       target_error: relative error at which measuring an entry ends.
       max_processes: at most so many fresh processes measure.
       latency_table: file of an earlier table to use in place of measuring; refused if it was made
         for another device, precision, resolution, space or number of classes.
+      android: of phones only.
     """
 
-    kind: str = "host"
+    name: str = "host"
     threads: int = 1
+    batch: int = 1
     precision: str = "float32"
     calibration_networks: int = 8
     target_error: float = 0.01
     max_processes: int = 8
     latency_table: str = ""
+    android: AndroidConfig = dataclasses.field(default_factory=AndroidConfig)
 
 
 @dataclasses.dataclass
@@ -98,15 +128,12 @@ class LimitsConfig:
     Attributes:
       latency_ms: on the device.
       latency_fraction: in place of `latency_ms`: between the space's smallest (0) and largest (1).
-      latency_margin: share of the latency limit that the search leaves free, since a table predicts
-        only to a few percent; the measured latency is compared with the whole limit.
       macs: multiply-accumulates of one image.
       parameters: trainable parameters.
     """
 
     latency_ms: float | None = None
     latency_fraction: float | None = None
-    latency_margin: float = 0.0
     macs: float | None = None
     parameters: float | None = None
 
@@ -153,7 +180,6 @@ class SearchConfig:
       batch_size: images in a step.
       step_rule: `paper` (gamma = 4 / (t + 4)) or `constant` (the authors' code: 0.002).
       start: `balanced` (HC eqs. 27 and 28) or `lightest`.
-      projection: `exact`, `lp` or `argmax`.
       solve_on_device: solve the linear program inside the compiled loop (one limit only; a TPU
         needs it) instead of by SciPy between steps.
     """
@@ -162,8 +188,21 @@ class SearchConfig:
     batch_size: int = 128
     step_rule: str = "paper"
     start: str = "balanced"
-    projection: str = "exact"
     solve_on_device: bool = False
+
+
+@dataclasses.dataclass
+class ProjectionConfig:
+    """From the search's probabilities to one network that keeps the limits.
+
+    Attributes:
+      method: `exact`, `lp` or `argmax`.
+      rounds: at most so many networks are measured on the device, and the table's calibration
+        refitted with them, until one is measured to keep the latency limit; 0 trusts the table.
+    """
+
+    method: str = "exact"
+    rounds: int = 6
 
 
 @dataclasses.dataclass
@@ -173,7 +212,7 @@ class Config:
     Attributes:
       name: for the report.
       seed: of everything random.
-      space, data, device, limits, search: see their classes.
+      space, data, device, limits, search, projection: see their classes.
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
       precision: of training, `float32` or `mixed_bfloat16`.
@@ -193,6 +232,7 @@ class Config:
     pretrain: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     supernet: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
     finetune: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     train: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     final: str = "finetune"

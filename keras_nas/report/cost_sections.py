@@ -18,12 +18,12 @@ from keras_nas.report.text import (
     resource_label,
     resource_value,
     signed_percent,
+    with_spread,
 )
 
 _RANGE_WORDS = {
     "start": "expected, start of the search",
     "expected": "expected, end of the search",
-    "final": "found network, predicted",
 }
 
 
@@ -77,13 +77,14 @@ def latency(data: ReportData) -> str:
 
 
 def limit(data: ReportData) -> str:
-    """Each limited resource in the space, and the projection's candidates (HC Table 2)."""
+    """Each limited resource in the space, the projection's candidates (HC Table 2) and rounds."""
     ranges = data.search.get("resources") or {}
     limits = {kept.resource: kept.limit for kept in limits_kept(data)}
     parts = [_range(data, name, ranges[name] or {}, limits.get(name)) for name in ranges]
     if not parts:
         parts.append(missing("The search recorded no range of any resource."))
     parts.append(_candidates(data, list(limits) or [LATENCY]))
+    parts.append(_rounds(data))
     return "".join(parts)
 
 
@@ -99,11 +100,12 @@ def _range(data: ReportData, name: str, values: Any, limit: float | None) -> str
     rows = []
     if smallest is not None and largest is not None:
         rows.append(RangeRow("smallest to largest", "", None, (smallest, largest)))
+    final = resource_totals(data).get(name, number(data.projection, "resources", name))
     dots = [
         ("typical", typical, 0.0),
         ("start of the search", number(values, "start"), 0.0),
         ("end of the search", number(values, "expected"), 0.0),
-        ("found, predicted", resource_totals(data).get(name, number(values, "final")), 0.0),
+        ("found, predicted", final, 0.0),
     ]
     if name == LATENCY:
         dots.append(
@@ -133,10 +135,10 @@ def _range(data: ReportData, name: str, values: Any, limit: float | None) -> str
 
 
 def _candidates(data: ReportData, resources: Sequence[str]) -> str:
-    found = lookup(data.search, "projection", "candidates")
+    found = lookup(data.projection, "candidates")
     if not found:
         return missing("The projection recorded no candidates.")
-    method = lookup(data.search, "projection", "method")
+    method = lookup(data.projection, "method")
     rows = []
     for name, candidate in found.items():
         words = {True: "yes", False: "no"}
@@ -146,4 +148,21 @@ def _candidates(data: ReportData, resources: Sequence[str]) -> str:
     headers = ("projection", *map(resource_label, resources), "keeps the limits")
     caption = "One network from the search's probabilities, by each projection"
     shown = table(caption, headers, rows, numbers=tuple(range(1, len(resources) + 1)))
+    return f'<div class="narrow">{shown}</div>'
+
+
+def _rounds(data: ReportData) -> str:
+    """The networks that were measured until one kept the limit."""
+    rounds = lookup(data.projection, "rounds")
+    if not rounds:
+        return missing("The projected network was not measured before it was trained.")
+    rows = []
+    for index, row in enumerate(rounds, 1):
+        kept = {True: "yes", False: "no"}.get(lookup(row, "keeps_limit"), DASH)
+        values = (number(row, key) for key in ("target_ms", "predicted_ms"))
+        measured = with_spread(number(row, "measured_ms"), number(row, "spread_ms"))
+        rows.append((str(index), *map(milliseconds, values), measured, kept))
+    headers = ("round", "projected under", "predicted", "measured", "keeps the limit")
+    caption = "Projected, measured, and projected again until the limit is kept on the device"
+    shown = table(caption, headers, rows, numbers=(0, 1, 2, 3))
     return f'<div class="narrow">{shown}</div>'

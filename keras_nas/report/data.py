@@ -30,6 +30,7 @@ class ReportData:
       latency: ms of each piece of the network in order, or a function of the piece such as
         `LatencyTable.piece_ms`; without the runtime's overhead.
       search: content of search.json.
+      projection: content of projection.json.
       measurement: content of measurement.json.
       training: stage -> {"history": rows with "step", "accuracy": on the test images, 0..1,
         "seconds"}, in the order the stages ran.
@@ -48,6 +49,7 @@ class ReportData:
     class_names: Sequence[str] = ()
     latency: Callable[[Piece], float] | Sequence[float] | None = None
     search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    projection: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measurement: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     table: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -157,7 +159,7 @@ def limits_kept(data: ReportData) -> list[Kept]:
         limit = finite(limits[resource])
         if limit is None or limit <= 0:
             continue
-        predicted = totals.get(resource, number(data.search, "resources", resource, "final"))
+        predicted = totals.get(resource, number(data.projection, "resources", resource))
         measured = spread = None
         if resource == LATENCY:
             measured = number(data.measurement, "latency_ms")

@@ -17,11 +17,9 @@ class Limit:
 
     Attributes:
       name: of the resource with its unit, e.g. `latency_ms`.
-      limit: what a network may cost at most by prediction.
+      limit: what a network may cost at most.
       smallest, typical, largest: of the lightest architecture, mean under uniform sampling, and of
         the heaviest architecture.
-      asked: the limit asked for, which a measurement has to keep, where `limit` leaves a margin
-        below it for the prediction's error.
     """
 
     name: str
@@ -29,7 +27,6 @@ class Limit:
     smallest: float
     typical: float
     largest: float
-    asked: float | None = None
 
 
 def check_limits(models: Sequence[CostModel], limits: Mapping[str, float]) -> list[Limit]:

@@ -27,7 +27,6 @@ def _search():
                 "limit": 8.0,
                 "start": 7.875,
                 "expected": 7.96,
-                "final": 7.9,
             }
         },
         "start": {"alpha": [[1 / 12] * 12] * 20, "beta": [[1 / 3] * 3] * 5},
@@ -47,15 +46,25 @@ def _search():
             }
             for step in rows
         ],
-        "projection": {
-            "method": "exact",
-            "candidates": {
-                "exact": {"latency_ms": 7.9, "keeps_limits": True},
-                "lp": {"latency_ms": 8.125, "keeps_limits": False},
-            },
-        },
         "timing": {"gradient_seconds": 99.0, "program_seconds": 1.0},
     }
+
+
+def _projection():
+    return {
+        "method": "exact",
+        "resources": {"latency_ms": 7.9},
+        "candidates": {
+            "exact": {"latency_ms": 7.9, "keeps_limits": True},
+            "lp": {"latency_ms": 8.125, "keeps_limits": False},
+        },
+        "rounds": [
+            {"target_ms": 8.0, "predicted_ms": 7.98, "measured_ms": 8.05, "spread_ms": 0.0625,
+             "keeps_limit": False},
+            {"target_ms": 7.92, "predicted_ms": 7.9, "measured_ms": 7.91, "spread_ms": 0.03125,
+             "keeps_limit": True},
+        ],
+    }  # fmt: skip
 
 
 def _history(steps):
@@ -81,6 +90,7 @@ def full():
         class_names=tuple(f"digit {n}" for n in range(CLASSES)),
         latency=[0.25 + 0.01 * n for n in range(count)],
         search=_search(),
+        projection=_projection(),
         measurement={"latency_ms": 7.75, "spread_ms": 0.05, "samples_ms": [7.7, 7.8]},
         training={
             "pretrain": {"history": _history(20), "accuracy": 0.912, "seconds": 12.5},

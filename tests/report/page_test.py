@@ -157,8 +157,8 @@ def test_strings_are_escaped(full):
         versions={evil: evil},
         directory=evil,
         space=dataclasses.replace(full.space, name=evil),
-        search={**full.search, "resources": {evil: {evil: 1.0, "final": 1.0}},
-                "limits": {evil: 2.0}, "projection": {"candidates": {evil: {}}}},
+        search={**full.search, "resources": {evil: {evil: 1.0}}, "limits": {evil: 2.0}},
+        projection={"candidates": {evil: {}}},
     )  # fmt: skip
     page = Page(report.render(data))
     assert all(tag != "script" for tag, _ in page.tags)
