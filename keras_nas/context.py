@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,9 @@ from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture, SearchSpace
 from keras_nas.training.precision import dtype_policy
 from tpu.strategy import strategy_for
+
+Outputs = dict[str, Any]
+"""File name -> bytes, text or JSON object, which the pipeline writes."""
 
 
 @dataclasses.dataclass

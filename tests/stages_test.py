@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_nas import pipeline, stages
+from keras_nas import measuring_stages, pipeline, stages
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.data import sources
@@ -25,10 +25,7 @@ from keras_nas.data.examples import Examples
 from keras_nas.experiment import load_space
 from keras_nas.files import read_json
 from keras_nas.resources import LatencyTable
-from keras_nas.resources.limits import Limit
-from keras_nas.search_record import check_projection, read_probabilities
-from keras_nas.solvers.staged_costs import StagedCosts
-from keras_nas.space import SPACES, Architecture
+from keras_nas.space import Architecture
 
 ROOT = Path(__file__).parents[1]
 TRAINED = "--stages=profile,pretrain,supernet,search,project,finetune"
@@ -325,25 +322,5 @@ def test_the_projected_network_is_measured_and_kept_for_a_resumed_run(
     def refuse(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(stages, "measure_network", refuse)
+    monkeypatch.setattr(measuring_stages, "measure_network", refuse)
     assert stages.run("project", context)["projection.json"]["rounds"] == rounds
-
-
-def test_probabilities_of_another_search_are_refused(finished, tiny_config):
-    space = load_space(tiny_config.space)
-    record = read_json(finished[0] / "search.json")
-    alpha, beta = read_probabilities(record, space)
-    assert alpha.shape == (2, len(space.configurations)) and beta.shape == (1, 2)
-    with pytest.raises(ValueError, match=r"version 2, received 'keras_nas\.search' and 1"):
-        read_probabilities(record | {"version": 1}, space)
-    with pytest.raises(ValueError, match=r"of space 'tiny' .* not of 'hardcore_nas'"):
-        read_probabilities(record, SPACES["hardcore_nas"])
-
-
-def test_a_projection_over_a_limit_is_refused():
-    costs = StagedCosts([[[1.0, 5.0]]], [1.0], [0], [[1]])
-    limits = [Limit("latency_ms", 3.0, 2.0, 4.0, 6.0)]
-    light, heavy = ((np.array([0]), np.array([c])) for c in (0, 1))
-    check_projection("lp", {"lp": light}, costs, limits)
-    with pytest.raises(ValueError, match=r"'lp' found a network with latency_ms 6, over .* 3; use"):
-        check_projection("lp", {"lp": heavy}, costs, limits)
