@@ -15,7 +15,7 @@ from keras_nas.space.search_space import SearchSpace
 
 HARDCORE_NAS = SearchSpace(
     name="hardcore_nas",
-    stem=Stem(channels=32, kernel_size=3, stride=2, activation="relu"),
+    stem=Stem(channels=32, kernel_size=3, stride=2, activation="hard_swish"),
     first_stages=((Block("ds", 3, 1, 16, activation="relu"),),),
     stages=(
         ElasticStage(channels=24, stride=2, activation="relu"),
