@@ -10,7 +10,8 @@ import numpy as np
 from keras_nas import files
 from keras_nas.config import LimitsConfig, SpaceConfig
 from keras_nas.resources import CostModel, LatencyTable, cost_model, piece_macs, piece_parameters
-from keras_nas.resources.limits import Limit, check_limits
+from keras_nas.resources.limits import Limit, check_limits, range_table
+from keras_nas.solvers.relaxation import common_relaxation, feasible, smallest_within
 from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import SPACES, SearchSpace
 
@@ -55,7 +56,8 @@ def limited_resources(
     """Costs of every limited resource, latency first, and the limits, checked against the space.
 
     Raises:
-      ValueError: a limit is below what the space can reach.
+      ValueError: a limit is below what the space can reach, or no network keeps all of them; the
+        message then has the smallest relaxations that would do.
     """
     latency = table.cost_model(space, table.classes)
     wanted = {}
@@ -72,7 +74,28 @@ def limited_resources(
         if limit is not None:
             wanted[name] = limit
             models.append(cost_model(space, formula, table.classes, name=name))
-    return models, check_limits(models, wanted)
+    checked = check_limits(models, wanted)
+    if len(checked) > 1:
+        _check_together(staged_costs(space, models), checked)
+    return models, checked
+
+
+def _check_together(costs: StagedCosts, limits: list[Limit]) -> None:
+    """Raises ValueError, with the smallest relaxations, where no network keeps all limits."""
+    values = np.array([limit.limit for limit in limits])
+    if feasible(costs, values):
+        return
+    ways = []
+    for r, limit in enumerate(limits):
+        smallest = smallest_within(costs, values, r)
+        if smallest is not None:
+            ways.append(f"raise {limit.name} to {smallest:.6g}")
+    ways.append(f"raise all of them by {100 * common_relaxation(costs, values):.2f}%")
+    asked = " and ".join(f"{limit.name} <= {limit.limit:.6g}" for limit in limits)
+    raise ValueError(
+        f"no network of the space keeps {asked} together, though one keeps each; "
+        f"{', or '.join(ways)}.\n{range_table(limits)}"
+    )
 
 
 def staged_costs(space: SearchSpace, models: list[CostModel]) -> StagedCosts:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -109,3 +110,33 @@ def test_limits_out_of_range(tiny_config, tiny_table):
     with pytest.raises(ValueError, match="made for space 'tiny'"):
         limited_resources(other, tiny_table, LimitsConfig(latency_ms=1.0))
     assert json.loads(tiny_table.to_json())["space_name"] == "tiny"
+
+
+def test_limits_that_no_network_keeps_together_show_what_would_do(tiny_config, tiny_table):
+    """Latency is random in the made-up table, so that it often disagrees with the parameters."""
+    space = load_space(tiny_config.space)
+    models, _ = limited_resources(
+        space, tiny_table, LimitsConfig(latency_fraction=1.0, parameters=1e9)
+    )
+    asked = LimitsConfig(
+        latency_ms=1.0001 * models[0].smallest(), parameters=1.0001 * models[1].smallest()
+    )
+    with pytest.raises(ValueError, match=r"together, though one keeps each; raise") as caught:
+        limited_resources(space, tiny_table, asked)
+    text = str(caught.value)
+    assert "resource" in text.splitlines()[1]
+    number = r"([\d.e+]+)"
+    latency_ms = float(re.search(rf"raise latency_ms to {number}", text)[1])
+    share = float(re.search(rf"all of them by {number}%", text)[1]) / 100
+    for enough in (
+        dataclasses.replace(asked, latency_ms=latency_ms * 1.00001),
+        LimitsConfig(
+            latency_ms=asked.latency_ms * (1.0001 + share),
+            parameters=asked.parameters * (1.0001 + share),
+        ),
+    ):
+        limited_resources(space, tiny_table, enough)
+    with pytest.raises(ValueError, match="together"):
+        limited_resources(
+            space, tiny_table, dataclasses.replace(asked, latency_ms=latency_ms * 0.999)
+        )
