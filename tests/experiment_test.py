@@ -116,7 +116,7 @@ def test_limits_that_no_network_keeps_together_show_what_would_do(tiny_config, t
     """Latency is random in the made-up table, so that it often disagrees with the parameters."""
     space = load_space(tiny_config.space)
     models, _ = limited_resources(
-        space, tiny_table, LimitsConfig(latency_fraction=1.0, parameters=1e9)
+        space, tiny_table, LimitsConfig(latency_fraction=1.0, parameters=3570.0)
     )
     asked = LimitsConfig(
         latency_ms=1.0001 * models[0].smallest(), parameters=1.0001 * models[1].smallest()
