@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from absl import flags
+from absl import app, flags
 
 from keras_nas import files, pipeline
 from keras_nas.config import (
@@ -49,13 +49,13 @@ RESOLUTION = {"fashion_mnist": 28, "cifar10": 32}
 TRAINING_IMAGES = {"fashion_mnist": 60_000, "cifar10": 50_000}
 
 _DATASET = flags.DEFINE_enum("dataset", "fashion_mnist", list(DATASETS), "What to train on.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS sets are prepared.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets are prepared.")
 _SOURCE = flags.DEFINE_string("source", None, "In place of the data set's own, e.g. tfds:cifar10.")
 _MINUTES = flags.DEFINE_float("minutes", 45.0, "No network begins after this.", lower_bound=0.0)
 _STEPS = flags.DEFINE_float(
     "steps_scale", 1.0, "Multiplies all numbers of training steps.", lower_bound=0.01
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder; default runs/benchmarks/DATASET.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder; default runs/benchmarks/NAME.")
 
 WIDE_BATCH_SIZE, BATCH_SIZE = 96, 48
 """Of w-bar and the search, whose step needs little noise; of everything else."""
@@ -128,8 +128,10 @@ def prepare() -> Context:
     Raises:
       ValueError, OSError: see `pipeline.run`.
     """
+    if not _DATA_DIR.value:
+        raise app.UsageError("--data_dir is missing: where TFDS sets are prepared.")
     config = scaled_config()
-    folder = Path(_OUTPUT.value or f"runs/benchmarks/{_DATASET.value}")
+    folder = output_folder(_DATASET.value)
     log("profile, w-bar and w*, as far as they are not there yet")
     pipeline.run(config, folder, ("profile", "pretrain", "supernet"), log=log)
     return Context(config, folder, folder / "checkpoints")
@@ -161,6 +163,11 @@ def describe(context: Context) -> str:
         f"{context.table.threads} thread, {context.table.precision}",
     ]
     return "\n".join(rows)
+
+
+def output_folder(name: str) -> Path:
+    """`--output`, or a folder of its own."""
+    return Path(_OUTPUT.value or f"runs/benchmarks/{name}")
 
 
 class Budget:
