@@ -67,6 +67,9 @@ class AndroidDevice:
       ValueError: a bad number of threads, mask, temperature or time.
     """
 
+    format = "tflite"
+    batch = 1
+
     def __init__(
         self,
         serial: str = "",
@@ -91,7 +94,7 @@ class AndroidDevice:
                 f"{threads} threads need as many cores, and taskset mask {taskset_mask} has "
                 f"{len(self._cores)}; set more bits."
             )
-        self._mask = taskset_mask.lower().removeprefix("0x")
+        self._mask = f"{int(taskset_mask, 16):x}" if taskset_mask else ""
         self._binary = Path(benchmark_model)
         self._xnnpack = xnnpack
         self._adb = Adb(serial, wait_seconds=wait_seconds, notify=notify)
@@ -104,7 +107,7 @@ class AndroidDevice:
         pinned = f", cores of mask {self._mask}" if self._mask else ""
         return DeviceDescription(
             name="android",
-            processor=facts.name + pinned,
+            processor=facts.name + pinned + self._phone.cap,
             cores=facts.cores,
             operating_system=f"Android {facts.release} {facts.abi}",
             runtime="TFLite benchmark_model",

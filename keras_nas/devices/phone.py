@@ -83,6 +83,12 @@ class Phone:
         maker, model, chip, abi, release, _ = lines
         return Facts(" ".join(f"{maker} {model} {chip}".split()), abi, release, int(last_core) + 1)
 
+    @property
+    def cap(self) -> str:
+        """The clock that counts as full where it is not the processor's, for descriptions."""
+        clocks = self._full_clocks
+        return f", {max(clocks.values()) / 1e6:.2f} GHz" if clocks else ""
+
     def throttled(self) -> str:
         """Why its speed is not its own now, "" if it is."""
         return self._state().throttled(self._full_clocks)

@@ -93,6 +93,13 @@ def test_description(make, binary):
     assert description.delegate == "XNNPACK"
     other = make(xnnpack=False).describe()
     assert (other.processor, other.delegate) == ("Google Pixel 6 Tensor", "none")
+    assert make(taskset_mask="0x080").describe() == description
+
+
+def test_a_phone_at_a_fixed_clock_is_another_device(fake_phone, make):
+    fake_phone.clock(7, 2_800_000, now=1_400_000)
+    capped = make(taskset_mask="80", capped_clock=True).describe()
+    assert capped.processor == "Google Pixel 6 Tensor, cores of mask 80, 1.40 GHz"
 
 
 @pytest.mark.parametrize("kind", ["new", "old"])
