@@ -94,7 +94,9 @@ def _published(letter: str) -> PublishedNetwork:
         )
     ]
     if distilled:
-        results.append(PublishedResult("its README, with knowledge distillation", distilled))
+        results.append(
+            PublishedResult("HardCoRe-NAS' README, with knowledge distillation", distilled)
+        )
     return PublishedNetwork(
         network(
             name,

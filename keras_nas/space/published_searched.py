@@ -118,7 +118,7 @@ FBNET_B = PublishedNetwork(
     "authors' repository, facebookresearch/mobile-vision",
     (
         PublishedResult("FBNet, arXiv 1812.03443", 74.1, (("Samsung Galaxy S8", 23.1),), 295),
-        PublishedResult("its repository", 74.5, (), 291.1, 4.8),
+        PublishedResult("FBNet's repository", 74.5, (), 291.1, 4.8),
     ),
 )
 
@@ -152,7 +152,7 @@ PROXYLESS_MOBILE = PublishedNetwork(
         1280,
     ),
     _PROXYLESS,
-    (PublishedResult("authors' repository", 74.6),),
+    (PublishedResult("ProxylessNAS' repository", 74.6),),
     ("proxyless_mobile",),
 )
 
@@ -192,7 +192,7 @@ PROXYLESS_CPU = PublishedNetwork(
         1432,
     ),
     _PROXYLESS,
-    (PublishedResult("authors' repository", 75.3),),
+    (PublishedResult("ProxylessNAS' repository", 75.3),),
     ("proxyless_cpu",),
 )
 
@@ -212,7 +212,7 @@ PROXYLESS_GPU = PublishedNetwork(
         1728,
     ),
     _PROXYLESS,
-    (PublishedResult("authors' repository", 75.1, (("GPU", 5.1),), 465, 7.1),),
+    (PublishedResult("ProxylessNAS' repository", 75.1, (("GPU", 5.1),), 465, 7.1),),
     ("proxyless_gpu",),
 )
 
