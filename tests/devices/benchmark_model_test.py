@@ -190,3 +190,31 @@ def regular(table):
 def test_unusable_profiles_are_refused(text, message):
     with pytest.raises(UnreadableOutput, match=message):
         operation_times(text)
+
+
+KINDS = [  # all that LiteRT 2.3.0 ran of the largest HardCoRe-NAS network, in float32 and int8
+    "Add (ND)",
+    "Convolution (NHWC, F32) DWConv",
+    "Convolution (NHWC, QC8) IGEMM",
+    "Fully Connected (NC, QS8, QC8W) GEMM",
+    "HardSwish (NC)",
+    "Invalid Unary Op",
+    "Mean (ND) Reduce2",
+    "Static Reshape (NC)",
+    "ADD",
+]
+
+
+def test_every_name_of_the_runtime_survives_both_formats():
+    """Rows as StatsCalculator::ColumnString writes them."""
+    table, csv = HEADER_NEW, CSV_NEW.splitlines()[0] + "\n"
+    expected = []
+    for number, kind in enumerate(KINDS):
+        ms, name = 0.001 * 1.5**number, f"Delegate/{kind}:{number}"
+        table += f"\t{kind:>40}\t{ms:9.3f}\t{ms:9.3f}\t{9.5:7.3f}%\t{9.5:7.3f}%\t{0:10.3f}"
+        table += f"\t{1:9}\t{name}\n"
+        csv += f"{kind}, {ms:.6g}, {ms:.6g}, 9.5%, 9.5%, 0, 1, {name.replace(',', chr(9))}\n"
+        expected.append((kind, pytest.approx(ms, rel=1e-5), pytest.approx(ms, abs=5e-4)))
+    exact, rounded = operation_times(regular(csv)), operation_times(regular(table))
+    assert [(o.kind, o.ms) for o in exact] == [(kind, ms) for kind, ms, _ in expected]
+    assert [(o.kind, o.ms) for o in rounded] == [(kind, ms) for kind, _, ms in expected]
