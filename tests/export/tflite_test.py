@@ -14,6 +14,7 @@ from keras_nas.export import (
     convert,
     convert_frozen,
 )
+from keras_nas.export.tflite import written_out
 from keras_nas.models import build_network
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 
@@ -51,7 +52,8 @@ def images():
 
 @pytest.fixture(scope="module")
 def exported(model):
-    return {precision: convert(model, precision) for precision in PRECISIONS}
+    calibration = {"int8": np.random.default_rng(2).uniform(-1, 1, (64, 16, 16, 3))}
+    return {kind: convert(model, kind, calibration.get(kind)) for kind in PRECISIONS}
 
 
 def test_the_fast_way_gives_the_same(model, images, exported):
@@ -62,13 +64,57 @@ def test_the_fast_way_gives_the_same(model, images, exported):
     )
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_same_outputs_all_delegated(precision, exported, model, images):
     difference = check_outputs(model, exported[precision], images, TOLERANCE[precision])
     if precision == "float16":
         assert difference > 1e-5  # weights were rounded indeed
     operations = check_operations(exported[precision])
     assert operations["HARD_SWISH"] > 0 and operations["DEPTHWISE_CONV_2D"] == 2
+
+
+def test_int8_is_delegated_with_hard_swish_written_out(exported, model, images):
+    assert check_outputs(model, exported["int8"], images, 0.1) > 0
+    operations = check_operations(exported["int8"])
+    assert operations["HARD_SWISH"] == 0 and operations["DEPTHWISE_CONV_2D"] == 2
+
+
+def test_hard_swish_written_out_is_hard_swish():
+    inputs = keras.Input((7,))
+    model = keras.Model(inputs, keras.ops.hard_silu(inputs))
+    x = np.array([[-9.0, -3.0, -1.0, 0.0, 1.0, 3.0, 9.0]], np.float32)
+    expected = x * np.clip(x + 3, 0, 6) / 6
+    np.testing.assert_allclose(written_out(model, "int8")(x), expected, rtol=1e-6)
+    assert written_out(model, "float32") is model
+
+
+def test_calibration_images_set_the_range(model, images):
+    interpreter = Interpreter(model_content=convert(model, "int8", 5 * images))
+    scales = [
+        entry["quantization"][0]
+        for entry in interpreter.get_tensor_details()
+        if entry["dtype"] == np.int8 and tuple(entry["shape"]) == (1, 16, 16, 3)
+    ]
+    assert scales == pytest.approx([10 / 255], rel=0.02)
+
+
+def test_int8_for_measuring_needs_no_images(model):
+    interpreter = Interpreter(model_content=convert_frozen(model, "int8", batch=2))
+    (source,) = interpreter.get_input_details()
+    assert source["dtype"] == np.float32 and list(source["shape"]) == [2, 16, 16, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        (None, "needs calibration images, received none"),
+        (np.zeros((0, 16, 16, 3)), r"received \[0, 16, 16, 3\]"),
+        (np.zeros((4, 8, 8, 3)), r"should be \[N, 16, 16, 3\].* received \[4, 8, 8, 3\]"),
+    ],
+)
+def test_bad_calibration_images(model, images, named):
+    with pytest.raises(ValueError, match=named):
+        convert(model, "int8", images)
 
 
 def test_float16_halves_the_file(exported):
