@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from keras_nas.devices.device import DeviceError, Run
+from keras_nas.devices import litert_profiler, worker
+from keras_nas.devices.device import DeviceError, Profile, Run
 from keras_nas.resources import DeviceDescription
 from keras_nas.space.blocks import positive_integer
 
-WORKER = Path(__file__).with_name("host_worker.py")
-PACKAGE = "ai-edge-litert"
+WORKER = "keras_nas.devices.host_worker"
+PACKAGE = litert_profiler.PACKAGE
 
 
 class HostDevice:
     """Times models on this machine, each run in a fresh process.
 
     One thread is timed by its own processor time, which other programs do not disturb; several
-    threads by the wall clock.
+    threads, and single operations, by the wall clock.
 
     Raises:
       ValueError: the number of threads is not a positive integer.
     """
+
+    format = "tflite"
+    batch = 1
 
     def __init__(self, threads: int = 1) -> None:
         positive_integer(threads, "number of threads")
@@ -45,7 +45,7 @@ class HostDevice:
             ) from None
         return DeviceDescription(
             name="host",
-            processor=_processor(),
+            processor=processor_name(),
             cores=os.cpu_count() or 1,
             operating_system=f"{platform.system()} {platform.machine()}",
             runtime="LiteRT",
@@ -63,59 +63,41 @@ class HostDevice:
         on_round: Callable[[int], None],
     ) -> Run:
         """See `Device`."""
-        request = {
+        request = self._request(models, reference, rounds, seed)
+        with worker.start(WORKER, "measuring") as process:
+            return Run(**process.ask({**request, "profile": False}, on_round))
+
+    def profile(
+        self,
+        models: Mapping[str, Path],
+        reference: Path,
+        *,
+        rounds: int,
+        seed: int,
+        on_round: Callable[[int], None],
+    ) -> Profile:
+        """See `ProfilingDevice`."""
+        try:
+            litert_profiler.check_version()
+        except litert_profiler.ProfilerError as error:
+            raise DeviceError(str(error)) from None
+        request = self._request(models, reference, rounds, seed)
+        with worker.start(WORKER, "measuring") as process:
+            return Profile(**process.ask({**request, "profile": True}, on_round))
+
+    def _request(
+        self, models: Mapping[str, Path], reference: Path, rounds: int, seed: int
+    ) -> dict[str, Any]:
+        return {
             "models": {name: str(path) for name, path in models.items()},
             "reference": str(reference),
             "threads": self.threads,
             "rounds": rounds,
             "seed": seed,
         }
-        # -P keeps this folder out of the worker's path, where profile.py would hide Python's own.
-        command = [sys.executable, "-P", str(WORKER)]
-        with (
-            tempfile.TemporaryFile("w+", errors="replace") as stderr,
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
-            ) as process,
-        ):
-            try:
-                answer = _converse(process, request, on_round)
-            except BaseException:
-                process.kill()
-                raise
-            if process.wait() != 0 or answer is None:
-                raise DeviceError(_failure(process.returncode, stderr))
-        return Run(**answer)
 
 
-def _converse(
-    process: subprocess.Popen[str], request: dict[str, Any], on_round: Callable[[int], None]
-) -> dict[str, Any] | None:
-    """Sends the request and returns the worker's samples, None if it ended without."""
-    if process.stdin is None or process.stdout is None:
-        raise DeviceError("the measuring process has no pipes.")
-    try:
-        process.stdin.write(json.dumps(request))
-        process.stdin.close()
-    except BrokenPipeError:
-        return None  # it died before reading; its exit code and last words say why
-    for line in process.stdout:
-        answer = json.loads(line)
-        if "round" not in answer:
-            return answer
-        on_round(answer["round"])
-    return None
-
-
-def _failure(code: int, stderr: IO[str]) -> str:
-    stderr.seek(0)
-    lines = [line.strip() for line in stderr if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"the measuring process {how}: {last}"
-
-
-def _processor() -> str:
+def processor_name() -> str:
     """Model name of the processor; the kernel's list where there is one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -9,7 +9,16 @@ import time
 import keras
 import pytest
 
-from keras_nas.devices import DeviceError, Effort, HostDevice, host, measure_network, timing
+from keras_nas.devices import (
+    DeviceError,
+    Effort,
+    HostDevice,
+    host,
+    litert_profiler,
+    measure_network,
+    timing,
+    worker,
+)
 from keras_nas.export import convert_frozen
 
 
@@ -69,6 +78,33 @@ def test_threads_are_checked():
         HostDevice(threads=0)
 
 
+def profile(models, device=None):
+    device = device or HostDevice()
+    return device.profile(models, models["small"], rounds=3, seed=0, on_round=lambda done: None)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_profile_adds_up_to_the_time_of_the_whole(models, threads):
+    found = profile(models, HostDevice(threads))
+    assert len(found.operations["large"]) >= 1
+    assert any(kind.startswith("Convolution") for kind in found.operations["large"])
+    whole = sum(found.ms["large"][1]) / found.reference_ms["large"][1]
+    assert 2 < whole < 32  # 8 times the work
+
+
+def test_a_profile_of_a_damaged_model_names_it(models, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(models["small"].read_bytes()[:200])
+    with pytest.raises(DeviceError, match=r"cannot run .*bad\.tflite: LiteRtCreateModelFromBuffer"):
+        profile({**models, "bad": bad})
+
+
+def test_a_profile_needs_the_supported_version(models, monkeypatch):
+    monkeypatch.setattr(litert_profiler, "SUPPORTED_VERSION", "1.0")
+    with pytest.raises(DeviceError, match=r"needs ai-edge-litert 1\.0, found 2.*pip install"):
+        profile(models)
+
+
 def test_a_damaged_model_is_named(models, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(models["small"].read_bytes()[:200])
@@ -79,16 +115,14 @@ def test_a_damaged_model_is_named(models, tmp_path):
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("import sys; sys.stdin.read(); raise MemoryError('too big')", "code 1: MemoryError: too"),
-        ("import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)", "signal 9: it said nothing"),
+        ("input(); raise MemoryError('too big')", "code 1: MemoryError: too"),
+        ("import os; input(); os.kill(os.getpid(), 9)", "signal 9: it said nothing"),
         ("raise SystemExit('gone')", "exit code 1: gone"),
-        ("import sys; sys.stdin.read()", "exit code 0: it said nothing"),
+        ("input()", "exit code 0: it said nothing"),
     ],
 )
-def test_a_crash_is_a_device_error(models, monkeypatch, tmp_path, program, message):
-    worker = tmp_path / "worker.py"
-    worker.write_text(program)
-    monkeypatch.setattr(host, "WORKER", worker)
+def test_a_crash_is_a_device_error(models, monkeypatch, program, message):
+    monkeypatch.setattr(worker, "command", lambda module: [sys.executable, "-c", program])
     with pytest.raises(DeviceError, match=message):
         run(models)
 
