@@ -27,6 +27,8 @@ _HOME = {
     # networks
     "build_network": "keras_nas.models",
     "Supernet": "keras_nas.models",
+    "import_weights": "keras_nas.models.import_weights",
+    "read_state_dict": "keras_nas.models.state_dict",
     # settings and images
     "Config": "keras_nas.config",
     "DataConfig": "keras_nas.config",
