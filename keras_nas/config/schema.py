@@ -155,6 +155,9 @@ class RecipeConfig:
       temperature: of the distillation.
       sampling: of paths, in the supernet stage only: `stratified`, `independent`, or `single_path`
         (one path for the whole batch, as most one-shot methods do).
+      init: in the finetune stage only: `.keras` file of the found architecture that training starts
+        from, in place of the one-shot weights; "" is none.
+      reset_classifier: with `init`: start with a fresh classifier, also for other classes.
     """
 
     epochs: float = 1.0
@@ -169,6 +172,8 @@ class RecipeConfig:
     distillation: float = 0.0
     temperature: float = 1.0
     sampling: str = "stratified"
+    init: str = ""
+    reset_classifier: bool = False
 
 
 @dataclasses.dataclass
@@ -270,7 +275,23 @@ class Config:
                 "config.pretrain.distillation should be 0, since the heaviest network is the "
                 f"teacher of the others and has none; received {self.pretrain.distillation}."
             )
+        self._validate_init()
         self._validate_limits()
+
+    def _validate_init(self) -> None:
+        for stage in ("pretrain", "supernet", "train"):
+            recipe = getattr(self, stage)
+            if recipe.init or recipe.reset_classifier:
+                raise ValueError(
+                    f"config.{stage}.init and config.{stage}.reset_classifier should be left out: "
+                    f"only the finetune stage starts from a file; received {recipe.init!r} and "
+                    f"{recipe.reset_classifier}."
+                )
+        if self.finetune.reset_classifier and not self.finetune.init:
+            raise ValueError(
+                "config.finetune.reset_classifier belongs to config.finetune.init, which is empty; "
+                "the one-shot weights have a classifier for these classes."
+            )
 
     def _validate_limits(self) -> None:
         limits = self.limits

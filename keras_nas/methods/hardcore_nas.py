@@ -16,6 +16,7 @@ from keras_nas.layers.sampling import gumbel_one_hot
 from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, build_network, reestimate_batch_norm
+from keras_nas.models.saved_network import start_from
 from keras_nas.space import Architecture, SearchSpace
 from tpu.phase import Metrics
 
@@ -142,32 +143,40 @@ def final_network(
     supernet: Supernet | None = None,
     heaviest: keras.Model | None = None,
 ) -> tuple[keras.Model, list[Metrics]]:
-    """Trains the found network: from w* with distillation from w-bar, or from scratch.
+    """Trains the found network: from w* or a file with distillation from w-bar, or from scratch.
 
     Args:
       architecture: the found one.
       space: it is from.
       examples: all training images are trained on, the held-out ones too: the search is over.
-      recipe: how.
+      recipe: how; `recipe.init`, where it names a file, goes before w*.
       runtime: where.
-      batch_norm_images: how many images the extracted network's batch norm is re-estimated on.
-      supernet: w*; None trains from scratch (stage `train` instead of `finetune`).
+      batch_norm_images: how many images the batch norm of a network from w* is re-estimated on.
+      supernet: w*; without it and a file, training is from scratch (stage `train` instead of
+        `finetune`).
       heaviest: w-bar, the teacher where the recipe distils.
 
     Returns:
       The network, of Keras' own layers only, and the history of its training.
+
+    Raises:
+      FileNotFoundError, ValueError: the file cannot be started from, see `start_from`.
     """
     classes = examples.source.classes
     examples = examples.rejoined()
     with runtime.strategy.scope():
-        if supernet is None:
+        if supernet is None or recipe.init:
             keras.utils.set_random_seed(examples.seed)
             network = build_network(architecture, space.input_shape, classes, fused_batch_norm=True)
         else:
             network = extract_network(supernet, architecture, examples, batch_norm_images)
-    stage = "train" if supernet is None else "finetune"
-    history = train_classifier(stage, network, examples, recipe, runtime, teacher=heaviest)
     plain = build_network(architecture, space.input_shape, classes)
+    if recipe.init:
+        plain.set_weights(network.get_weights())  # for a classifier that repeats by seed
+        start_from(recipe.init, plain, reset_classifier=recipe.reset_classifier)
+        network.set_weights(plain.get_weights())
+    stage = "train" if supernet is None and not recipe.init else "finetune"
+    history = train_classifier(stage, network, examples, recipe, runtime, teacher=heaviest)
     plain.set_weights(network.get_weights())
     return plain, history
 
