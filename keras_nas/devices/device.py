@@ -75,8 +75,12 @@ class Profile:
 class Device(Protocol):
     """Where latency is measured."""
 
+    format: str
+    """What it runs, a key of `export.CONVERTERS`: `tflite` files, or `graph`s of TensorFlow."""
     threads: int
     """Threads of the runtime."""
+    batch: int
+    """Images in a call."""
 
     def describe(self) -> DeviceDescription:
         """What stands in tables and measurements.
@@ -94,10 +98,10 @@ class Device(Protocol):
         seed: int,
         on_round: Callable[[int], None],
     ) -> Run:
-        """Times `.tflite` files in one fresh process.
+        """Times models in one fresh process.
 
         Args:
-          models: name -> file.
+          models: name -> file of the device's format.
           reference: file of the network that runs in between.
           rounds: how often each model is visited.
           seed: of the load order and of the order in every round.
@@ -121,7 +125,7 @@ class ProfilingDevice(Device, Protocol):
         seed: int,
         on_round: Callable[[int], None],
     ) -> Profile:
-        """Times the operations of `.tflite` files in one fresh process; arguments as for `run`.
+        """Times the operations of models in one fresh process; arguments as for `run`.
 
         Raises:
           DeviceError: a model cannot be run, the process failed, or the runtime gives no profile.
