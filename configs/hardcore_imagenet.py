@@ -47,7 +47,7 @@ def get_config() -> Config:
             rand_augment_magnitude=9.0,
             held_out_fraction=0.2,
         ),
-        device=DeviceConfig(kind="host", threads=1),
+        device=DeviceConfig(name="host", threads=1),
         limits=LimitsConfig(latency_fraction=0.3),
         pretrain=RecipeConfig(epochs=250, batch_size=256, **recipe),
         supernet=RecipeConfig(epochs=100, batch_size=252, sampling="stratified", **recipe),
