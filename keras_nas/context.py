@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_nas import files
 from keras_nas.config import Config
 from keras_nas.data.examples import Examples, load_examples
+from keras_nas.devices import Device, device_from_name
 from keras_nas.experiment import load_space
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
@@ -54,6 +55,11 @@ class Context:
         """The images."""
         config = self.config
         return load_examples(config.data, config.space.resolution, config.seed)
+
+    @functools.cached_property
+    def device(self) -> Device:
+        """Where latency is measured."""
+        return device_from_name(self.config.device.name, self.config.device)
 
     @property
     def table(self) -> LatencyTable:
@@ -95,6 +101,18 @@ class Context:
             network = hardcore_nas.heaviest_network(self.space, self.examples.source.classes)
         self._read_weights(network, "heaviest.npz")
         return network
+
+    def final_network(self) -> keras.Model:
+        """The found network, trained.
+
+        Raises:
+          ValueError: its file is damaged.
+        """
+        path = self.folder / "network.keras"
+        try:
+            return keras.models.load_model(path, compile=False)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"{path} cannot be loaded ({error}); run its stage again.") from error
 
     def supernet(self) -> Supernet:
         """w*."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
+from keras_nas.devices import device_from_name
 from keras_nas.experiment import limited_resources, load_space
 from keras_nas.progress import quiet_start_up
 from keras_nas.resources import LatencyTable
@@ -71,6 +72,7 @@ def run(
             f"{', '.join(stage.name for stage in stages)}."
         )
     load_space(config.space)
+    device_from_name(config.device.name, config.device)
     folder = Path(work_directory)
     context = None
     with _locked(folder):

@@ -87,7 +87,7 @@ MEASURE = Stage(
     "measure",
     "measures the exported network on the device",
     ("device.",),
-    ("latency_table.json", "network.tflite", "network_float16.tflite"),
+    ("latency_table.json", "network.keras", "network.tflite", "network_float16.tflite"),
     ("measurement.json",),
 )
 

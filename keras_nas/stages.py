@@ -135,11 +135,7 @@ def _keras_bytes(network: keras.Model) -> bytes:
 
 def export(context: Context) -> Outputs:
     """`.tflite` files whose outputs equal the network's on real test images."""
-    path = context.folder / "network.keras"
-    try:
-        network = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be loaded ({error}); run its stage again.") from error
+    network = context.final_network()
     images = next(iter(context.examples.evaluation(CHECKED_IMAGES)))[0].numpy()
     outputs: Outputs = {"export.json": {}}
     for precision, name in (("float32", "network.tflite"), ("float16", "network_float16.tflite")):
