@@ -20,6 +20,7 @@ from keras_nas.experiment import load_space
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet
+from keras_nas.models.saved_network import load_network
 from keras_nas.models.weights import weights_from_bytes
 from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
@@ -108,11 +109,7 @@ class Context:
         Raises:
           ValueError: its file is damaged.
         """
-        path = self.folder / "network.keras"
-        try:
-            return keras.models.load_model(path, compile=False)
-        except (ValueError, OSError, KeyError) as error:
-            raise ValueError(f"{path} cannot be loaded ({error}); run its stage again.") from error
+        return load_network(self.folder / "network.keras")
 
     def supernet(self) -> Supernet:
         """w*."""

@@ -35,7 +35,7 @@ RECORDS = ".keras_nas"
 """Folder in the work directory with the record of every finished stage, and checkpoints."""
 
 
-FILE_SETTINGS = {"space.name": "file:", "device.latency_table": ""}
+FILE_SETTINGS = {"space.name": "file:", "device.latency_table": "", "finetune.init": ""}
 """Settings that name a file -> what stands before its path."""
 
 
@@ -61,6 +61,7 @@ def run(
 
     Raises:
       ValueError: bad settings, an unknown stage, a limit that cannot be kept, damaged files.
+      FileNotFoundError: the file that fine-tuning starts from is not there.
       OSError: the work directory cannot be written, or another process works in it.
     """
     config.validate()
@@ -73,6 +74,10 @@ def run(
         )
     load_space(config.space)
     device_from_name(config.device.name, config.device)
+    if config.finetune.init and not Path(config.finetune.init).is_file():
+        raise FileNotFoundError(
+            f"no network at {config.finetune.init}; check config.finetune.init."
+        )
     folder = Path(work_directory)
     context = None
     with _locked(folder):

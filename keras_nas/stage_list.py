@@ -92,9 +92,25 @@ MEASURE = Stage(
 )
 
 
+def final_stage(config: Config) -> Stage:
+    """The stage that trains the found network; what it reads depends on what it starts from."""
+    if config.final == "train":
+        return TRAIN
+    recipe = config.finetune
+    if not recipe.init:
+        return FINETUNE
+    fresh = ", its classifier re-initialised" if recipe.reset_classifier else ""
+    teacher = ("heaviest.npz",) if recipe.distillation else ()
+    return dataclasses.replace(
+        FINETUNE,
+        does=f"fine-tunes the found network from {recipe.init}{fresh}",
+        reads=("architecture.json", *teacher),
+    )
+
+
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """The stages of an experiment in order: the method's, then what every method ends with."""
-    final = FINETUNE if config.final == "finetune" else TRAIN
+    final = final_stage(config)
     report = Stage(
         "report",
         "draws and writes up the result",

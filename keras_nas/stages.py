@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,6 +19,7 @@ from keras_nas.export.check import TOLERANCE
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy
 from keras_nas.models import Supernet
+from keras_nas.models.saved_network import network_to_bytes
 from keras_nas.models.supernet import check_batch_size
 from keras_nas.models.weights import weights_to_bytes
 from keras_nas.report import render, summary
@@ -105,32 +103,20 @@ def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet |
         )
     reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
     return {
-        "network.keras": _keras_bytes(network),
+        "network.keras": network_to_bytes(network),
         f"{stage}.json": training_record(history, reached),
     }
 
 
 def finetune(context: Context) -> Outputs:
-    """The network fine-tuned from w*."""
-    return _final(context, "finetune", context.config.finetune, context.supernet())
+    """The network fine-tuned from w*, or from a file."""
+    recipe = context.config.finetune
+    return _final(context, "finetune", recipe, None if recipe.init else context.supernet())
 
 
 def train(context: Context) -> Outputs:
     """The network trained from scratch."""
     return _final(context, "train", context.config.train, None)
-
-
-def _keras_bytes(network: keras.Model) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.keras"
-        try:
-            network.save(path)
-        except OSError as error:
-            raise OSError(
-                f"the network cannot be saved in {folder}: {error}. Free space there, or name "
-                "another folder in the environment variable TMPDIR."
-            ) from error
-        return path.read_bytes()
 
 
 def export(context: Context) -> Outputs:

@@ -44,7 +44,9 @@ def load_network(path: str | os.PathLike[str]) -> keras.Model:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no network at {path}; check the path.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"network {path} is damaged or no .keras file; make it anew.")
+        raise ValueError(
+            f"network {path} cannot be loaded: it is damaged or no .keras file. Make it anew."
+        )
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
