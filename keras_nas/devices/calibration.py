@@ -1,4 +1,4 @@
-"""Fits a latency table's scale on whole networks."""
+"""Fits a latency table's scale and overhead on whole networks."""
 
 from __future__ import annotations
 
@@ -8,80 +8,98 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import optimize
 
 from keras_nas.resources.latency_table import CalibrationNetwork
 from keras_nas.space import Architecture, pieces
 
+OUTLIER = 0.01
+"""Relative errors beyond this count linearly, not squared: one network that was measured while the
+machine was busy must not bend the fit."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A fitted scale.
+    """A fitted table.
 
     Attributes:
       scale: factor of every entry.
+      overhead_ms: what every network costs beyond that.
       networks: what it was fitted on.
       mean_error, worst_error: relative, of each network predicted from all the others.
     """
 
     scale: float
+    overhead_ms: float
     networks: tuple[CalibrationNetwork, ...]
     mean_error: float
     worst_error: float
 
 
-def fit_scale(sums_ms: ArrayLike, measured_ms: ArrayLike, overhead_ms: float) -> float:
-    """The scale with the least sum of squared relative errors of overhead + scale * sum.
+def fit_affine(sums_ms: ArrayLike, measured_ms: ArrayLike) -> tuple[float, float]:
+    """Scale and overhead with the least Huber loss of relative errors of overhead + scale * sum.
+
+    Neither is negative, since both stand for times.
 
     Args:
       sums_ms: [N] sum of a network's entries.
       measured_ms: [N] its time.
-      overhead_ms: time of an empty network.
     """
     sums, measured = np.asarray(sums_ms, np.float64), np.asarray(measured_ms, np.float64)
-    slope = sums / measured  # [N]
-    return float(slope @ (1 - overhead_ms / measured) / (slope @ slope))
+    slopes = np.stack([sums, np.full_like(sums, np.mean(sums))], axis=1) / measured[:, None]
+    fit = optimize.least_squares(
+        lambda x: slopes @ x - 1,
+        x0=[np.mean(measured) / np.mean(sums), 0.0],
+        jac=lambda x: slopes,
+        bounds=(0.0, np.inf),
+        loss="huber",
+        f_scale=OUTLIER,
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    scale, overhead = fit.x
+    return float(scale), float(overhead * np.mean(sums))
 
 
 def calibrate(
     entries: Mapping[str, float],
-    overhead_ms: float,
     architectures: Sequence[Architecture],
     measured_ms: Sequence[float],
     input_shape: Sequence[int],
     classes: int,
 ) -> Calibration:
-    """Fits the scale, and predicts every network from all the others to see the error.
+    """Fits scale and overhead, and predicts every network from all the others to see the error.
 
     Args:
-      entries: piece key -> ms without overhead.
-      overhead_ms: time of an empty network.
+      entries: piece key -> ms.
       architectures, measured_ms: whole networks and their times.
       input_shape, classes: of these networks.
 
     Raises:
-      ValueError: fewer than 2 networks.
+      ValueError: fewer than 3 networks.
     """
-    if len(architectures) < 2:
+    if len(architectures) < 3:
         raise ValueError(
-            "seeing the error of a latency table needs at least 2 networks, received "
-            f"{len(architectures)}. Use a space with more than one architecture."
+            "seeing the error of a latency table needs at least 3 networks, received "
+            f"{len(architectures)}. Use a space with more architectures."
         )
     sums = np.array(
         [math.fsum(entries[p.key] for p in pieces(a, input_shape, classes)) for a in architectures]
     )  # [N]
     measured = np.array(measured_ms)  # [N]
-    scale = fit_scale(sums, measured, overhead_ms)
+    scale, overhead_ms = fit_affine(sums, measured)
     networks = []
     for n, architecture in enumerate(architectures):
         others = np.arange(len(sums)) != n
-        scale_without = fit_scale(sums[others], measured[others], overhead_ms)
+        scale_without, overhead_without = fit_affine(sums[others], measured[others])
         networks.append(
             CalibrationNetwork(
                 architecture=architecture,
                 measured_ms=float(measured[n]),
                 predicted_ms=float(overhead_ms + scale * sums[n]),
-                held_out_ms=float(overhead_ms + scale_without * sums[n]),
+                held_out_ms=float(overhead_without + scale_without * sums[n]),
             )
         )
     errors = [abs(row.held_out_ms / row.measured_ms - 1) for row in networks]
-    return Calibration(scale, tuple(networks), float(np.mean(errors)), max(errors))
+    return Calibration(scale, overhead_ms, tuple(networks), float(np.mean(errors)), max(errors))

@@ -139,9 +139,9 @@ def shares(calls: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """[operations] Each operation's share of the whole, from several profiles in a row.
 
     The first is dropped; of the others the mean over the middle half counts, as another program
-    interrupts some, and a profile is in whole microseconds.
+    interrupts some. A profile counts whole microseconds, which leaves out half of one on average.
     """
-    times = np.sort(calls[1:], axis=0)  # [calls, operations]
+    times = np.sort(calls[1:], axis=0) + 0.5  # [calls, operations]
     quarter = len(times) // 4
     middle = times[quarter : len(times) - quarter].mean(axis=0)  # [operations]
     return middle / middle.sum()

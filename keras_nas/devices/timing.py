@@ -8,16 +8,27 @@ from process to process, so the spread between processes is the error that count
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_nas import files
-from keras_nas.devices.device import Device, Progress, Run, no_progress
+from keras_nas.devices.device import (
+    Device,
+    Profile,
+    ProfilingDevice,
+    Progress,
+    Run,
+    no_progress,
+)
 from keras_nas.space.blocks import positive_integer
+
+Samples = TypeVar("Samples", Run, Profile)
 
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """Standard error of a median / that of a mean, for normal samples."""
@@ -68,6 +79,11 @@ def reference_ms(runs: Sequence[Run]) -> float:
     return float(np.median(medians))
 
 
+def reference_samples(run: Run) -> NDArray[np.float64]:
+    """The reference network's times in one process, without repeats, ascending."""
+    return np.unique(np.concatenate(list(run.reference_ms.values())))
+
+
 def raw_ms(runs: Sequence[Run], name: str) -> float:
     """A model's time itself: median over processes of the median over rounds."""
     return float(np.median([np.median(run.ms[name]) for run in runs]))
@@ -104,40 +120,108 @@ def measure(
       reference: file of the network that all are divided by.
       effort: how long.
       samples_directory: where the samples of every finished process are kept; those that are there
-        already count, so that a measurement that was cut off goes on. It must belong to these very
-        models.
+        already count, so that a measurement that was cut off goes on. It must belong to this device
+        and to models that are the same where their names are.
       on_progress: called after each round.
 
     Raises:
       DeviceError: the device failed.
       ValueError: samples on disk are damaged.
     """
-    runs: list[Run] = []
+
+    def run(number: int, on_round: Callable[[int], None]) -> Run:
+        return device.run(models, reference, rounds=effort.rounds, seed=number, on_round=on_round)
+
+    what = f"timing {len(models)} models"
+    place = samples_directory and samples_directory / f"run_{_digest(models)}"
+    return _gather(run, Run, typical_error, effort, place, what, on_progress)
+
+
+def profile(
+    device: ProfilingDevice,
+    models: Mapping[str, Path],
+    reference: Path,
+    effort: Effort,
+    *,
+    samples_directory: Path | None = None,
+    on_progress: Progress = no_progress,
+) -> list[Profile]:
+    """Like `measure`, for the operations inside the models.
+
+    Raises:
+      DeviceError: the device failed.
+      ValueError: samples on disk are damaged.
+    """
+
+    def run(number: int, on_round: Callable[[int], None]) -> Profile:
+        return device.profile(
+            models, reference, rounds=effort.rounds, seed=number, on_round=on_round
+        )
+
+    def error(profiles: Sequence[Profile]) -> float:
+        return typical_error([whole(samples) for samples in profiles])
+
+    what = f"profiling {len(models)} networks"
+    place = samples_directory and samples_directory / f"profile_{_digest(models)}"
+    return _gather(run, Profile, error, effort, place, what, on_progress)
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+
+
+def whole(profile: Profile) -> Run:
+    """The models as a whole: the sums over their operations."""
+    ms = {name: [math.fsum(row) for row in rounds] for name, rounds in profile.ms.items()}
+    return Run(ms, profile.reference_ms)
+
+
+def _gather(
+    run: Callable[[int, Callable[[int], None]], Samples],
+    kind: type[Samples],
+    error: Callable[[list[Samples]], float],
+    effort: Effort,
+    place: Path | None,
+    what: str,
+    on_progress: Progress,
+) -> list[Samples]:
+    """Starts processes 0, 1, ... that left no samples yet, until the error is small enough.
+
+    Args:
+      run: starts one, given its number.
+      kind: what it returns.
+      error: relative, of several of them.
+      effort, what, on_progress: as in `measure`; `what` names it.
+      place: beginning of the samples' file names.
+    """
+    found: list[Samples] = []
     total = effort.max_processes * effort.rounds
     for number in range(effort.max_processes):
-        if number >= effort.min_processes and typical_error(runs) <= effort.target_error:
+        if number >= effort.min_processes and error(found) <= effort.target_error:
             break
 
-        def on_round(done: int, number: int = number) -> None:
-            what = f"timing {len(models)} models, process {number + 1}"
-            on_progress(number * effort.rounds + done, total, what)
-
-        path = samples_directory and samples_directory / f"run_{number}.json"
+        text = f"{what}, process {number + 1}"
+        on_round = _on_round(on_progress, number * effort.rounds, total, text)
+        path = place and place.with_name(f"{place.name}_{number}.json")
         if path and path.exists():
-            runs.append(_read_run(path))
+            found.append(_read(path, kind))
             on_round(effort.rounds)
             continue
-        run = device.run(models, reference, rounds=effort.rounds, seed=number, on_round=on_round)
+        samples = run(number, on_round)
         if path:
-            files.write_json(path, dataclasses.asdict(run))
-        runs.append(run)
-    return runs
+            files.write_json(path, dataclasses.asdict(samples))
+        found.append(samples)
+    return found
 
 
-def _read_run(path: Path) -> Run:
+def _on_round(on_progress: Progress, before: int, total: int, what: str) -> Callable[[int], None]:
+    return lambda done: on_progress(before + done, total, what)
+
+
+def _read(path: Path, kind: type[Samples]) -> Samples:
     value = files.read_json(path, "timing samples")
     try:
-        return Run(**value)
+        return kind(**value)
     except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"timing samples {path} are damaged: {error} Delete the file; it is measured again."

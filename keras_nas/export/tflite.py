@@ -113,7 +113,7 @@ def written_out(model: keras.Model, precision: str) -> keras.Model:
 
 def _hard_swish(x: keras.KerasTensor) -> keras.KerasTensor:
     """x * relu6(x + 3) / 6; divided in two steps, or the converter makes it HARD_SWISH again."""
-    return x * (keras.ops.relu6(x + 3.0) * (1 / 3)) * 0.5
+    return x * keras.ops.relu6(x + 3.0) * (1 / 3) * 0.5
 
 
 def _calibration(

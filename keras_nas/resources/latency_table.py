@@ -4,9 +4,9 @@ A network's latency is linear in its pieces, so it fits HC eq. 3 (arXiv 2102.116
 
     latency_ms(network) = overhead_ms + sum over pieces of scale * entry_ms(piece)
 
-`entries` hold a piece's time without the cost of calling the runtime; `overhead_ms` is that cost,
-paid once a network. Pieces timed by themselves keep their weights in cache, which a whole network
-does not, so one `scale` is fitted on whole networks. All in float64, in milliseconds.
+`entries` hold a piece's time, measured inside whole networks or alone (`method` says which);
+`scale` and `overhead_ms`, paid once a network, are fitted on whole networks. All in float64, in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class DeviceDescription:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationNetwork:
-    """One whole network that the scale was fitted on.
+    """One whole network that scale and overhead were fitted on.
 
     Attributes:
       architecture: the network.
       measured_ms: its time.
       predicted_ms: the table's prediction, this network being among those fitted on.
-      held_out_ms: the prediction with a scale fitted on all the other networks only.
+      held_out_ms: the prediction of a fit on all the other networks only.
     """
 
     architecture: Architecture
@@ -85,9 +85,11 @@ class RawSamples:
     """What the table was computed from.
 
     Attributes:
-      reference_ms: [processes][n] times of the reference network.
-      ratios: name -> [processes][rounds] time of a piece, of the empty network or of a calibration
-        network, divided by the reference network's time next to it.
+      reference_ms: [processes][n] times of the reference network, of the processes that timed whole
+        networks.
+      ratios: name -> [processes][rounds] time divided by the reference network's next to it: of a
+        calibration network by its name; of a piece alone by its key; of a piece in place by
+        `NETWORK/NUMBER KEY`, its number in the covering network.
     """
 
     reference_ms: list[list[float]]
@@ -100,7 +102,7 @@ class LatencyTable:
 
     Attributes:
       device: where it was measured.
-      precision: of the weights, `float32` or `float16`.
+      precision: of the weights, `float32`, `float16` or `int8`.
       threads, batch: the runtime's threads, images in a call.
       input_shape: height, width, channels of a network's input.
       classes: which the head's entry depends on.
@@ -109,9 +111,9 @@ class LatencyTable:
       space_name, space_fingerprint: the space it was made for.
       reference: network run between measurements, which all of them are divided by.
       reference_ms: the reference network's time, which turns ratios into ms.
-      overhead_ms: an almost empty network's time.
-      scale: factor of every entry, fitted on whole networks.
-      entries: piece key -> time without overhead, not yet scaled, ms.
+      overhead_ms: what every network costs beyond its pieces.
+      scale: factor of every entry.
+      entries: piece key -> time, not yet scaled, ms.
       calibration: whole networks, predicted and measured.
       mean_error, worst_error: relative, of the held-out predictions of `calibration`.
       samples: raw samples.
@@ -144,9 +146,9 @@ class LatencyTable:
         for field in ("threads", "batch", "classes"):
             positive_integer(getattr(self, field), field)
         check_input_shape(self.input_shape)
-        for field in ("reference_ms", "overhead_ms", "scale"):
+        for field in ("reference_ms", "scale"):
             _positive(getattr(self, field), field)
-        for field in ("mean_error", "worst_error"):
+        for field in ("overhead_ms", "mean_error", "worst_error"):
             _not_negative(getattr(self, field), field)
         if not self.entries:
             raise ValueError("a latency table needs at least one entry.")

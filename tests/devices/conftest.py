@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from keras_nas.devices import DeviceDescription, Run
+from keras_nas.devices import DeviceDescription, Profile, Run
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem, pieces
+from keras_nas.space.cover import covering_architectures
 
 CLASSES = 3
 TRUE_SCALE, OVERHEAD_MS = 1.25, 0.002
@@ -32,7 +33,7 @@ class FakeDevice:
     """Pieces alone cost `true_piece_ms` + overhead; networks cost TRUE_SCALE times their pieces +
     overhead. Each process and round runs at a speed of its own, as on a shared machine."""
 
-    threads = 1
+    format, threads, batch = "tflite", 1, 1
 
     def __init__(self, space, noise=0.0):
         self.networks = {
@@ -67,7 +68,7 @@ class FakeDevice:
             noise = 1 + self.noise * generator.standard_normal()
             ms[name] = list(self.true_ms(name) * speed * noise)
             reference_ms[name] = list(self.true_ms("lightest") * speed)
-        assert reference == models["lightest"]
+        assert reference.is_file()
         for done in range(rounds):
             on_round(done + 1)
         return Run(
@@ -76,9 +77,42 @@ class FakeDevice:
         )
 
 
+class FakeProfilingDevice(FakeDevice):
+    """A network's piece takes TRUE_SCALE times `true_piece_ms`, in two operations, 1 to 3."""
+
+    def profile(self, models, reference, *, rounds, seed, on_round):
+        if seed == self.cut_off_in_process:
+            raise KeyboardInterrupt
+        self.calls.append(f"profile {seed}")
+        generator = np.random.default_rng(seed)
+        speed = generator.uniform(1, 1.5, rounds)
+        operations, ms = {}, {}
+        for name in models:
+            network = self.covering[name]
+            parts = pieces(network, self.space.input_shape, CLASSES)
+            operations[name] = ["Convolution (NHWC)", "Add (ND)"] * len(parts)
+            times = [TRUE_SCALE * true_piece_ms(p) * q for p in parts for q in (0.25, 0.75)]
+            noise = 1 + self.noise * generator.standard_normal((rounds, len(times)))
+            ms[name] = (np.outer(speed, times) * noise).tolist()
+        assert reference.is_file()
+        reference_ms = (self.true_ms("lightest") * speed).tolist()
+        for done in range(rounds):
+            on_round(done + 1)
+        return Profile(operations, ms, dict.fromkeys(models, reference_ms))
+
+    @property
+    def covering(self):
+        return {network.name: network for network in covering_architectures(self.space)}
+
+
 @pytest.fixture
 def fake_device(space):
     return FakeDevice(space)
+
+
+@pytest.fixture
+def fake_profiling_device(space):
+    return FakeProfilingDevice(space)
 
 
 @pytest.fixture

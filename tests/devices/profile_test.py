@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_nas.devices import Effort, HostDevice, profile
+from keras_nas.devices import Effort, HostDevice, conversion, entries, profile
+from keras_nas.devices.operations import Operation
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import all_pieces
 from keras_nas.space import pieces
@@ -19,26 +20,34 @@ QUICK = Effort(rounds=2, min_processes=2, max_processes=3)
 def conversions(monkeypatch):
     """Replaces building and converting, which are slow; counts the conversions."""
     made = []
-    monkeypatch.setattr(profile, "build_piece", lambda piece, _: piece.key)
-    monkeypatch.setattr(profile, "build_network", lambda architecture, *_: architecture.name)
-    monkeypatch.setattr(profile, "convert_frozen", lambda model, *_: made.append(model) or b"model")
+    monkeypatch.setattr(conversion, "_build", lambda request: request["name"])
+    convert = lambda model, *_: made.append(model) or b"model"  # noqa: E731
+    monkeypatch.setitem(conversion.CONVERTERS, "tflite", convert)
+    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
+
+    def operations(tflite, names, shapes):
+        assert tflite == b"model"
+        kinds = ("CONV_2D", "ADD")
+        return [Operation(kind, number) for number in range(len(names)) for kind in kinds]
+
+    monkeypatch.setattr(entries, "model_operations", operations)
     return made
 
 
-def test_the_truth_is_recovered(space, fake_device, conversions, tmp_path):
-    table = profile.build_latency_table(
-        space, CLASSES, fake_device, tmp_path, networks=4, effort=QUICK
-    )
+@pytest.mark.parametrize(("kind", "scale"), [("fake_device", 1.25), ("fake_profiling_device", 1.0)])
+def test_the_truth_is_recovered(kind, scale, request, space, conversions, tmp_path):
+    device = request.getfixturevalue(kind)
+    table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=4, effort=QUICK)
     assert table.overhead_ms / table.reference_ms == pytest.approx(
-        fake_device.true_ms("empty") / fake_device.true_ms("lightest")
+        device.true_ms("empty") / device.true_ms("lightest"), rel=1e-4
     )
-    machine = table.reference_ms / fake_device.true_ms("lightest")  # its mean speed
-    assert table.scale == pytest.approx(1.25)
-    assert table.mean_error < 1e-12 and table.worst_error < 1e-12
+    machine = table.reference_ms / device.true_ms("lightest")  # its mean speed
+    assert table.scale == pytest.approx(scale, rel=1e-6)
+    assert table.mean_error < 1e-7 and table.worst_error < 1e-7
     for network in map(space.random, range(20)):
         predicted = table.latency_ms(network, space.input_shape, CLASSES)
-        true_ms = fake_device.true_ms(network.name)
-        assert predicted == pytest.approx(true_ms * machine, rel=1e-12)
+        true_ms = device.true_ms(network.name)
+        assert predicted == pytest.approx(true_ms * machine, rel=1e-7)
 
 
 def test_what_the_table_says_about_itself(space, fake_device, conversions, tmp_path):
@@ -54,15 +63,52 @@ def test_what_the_table_says_about_itself(space, fake_device, conversions, tmp_p
         classes=CLASSES,
     )
     assert table.reference == space.lightest()
-    assert table.method == "blocks alone, scaled on 4 whole networks"
+    assert table.method == ("blocks timed alone; scale and overhead fitted on 4 whole networks")
     assert table.space_fingerprint == space.fingerprint()
     assert [n.architecture.name for n in table.calibration][:2] == ["lightest", "heaviest"]
-    names = {p.key for p in all_pieces(space, CLASSES)} | {profile.EMPTY}
+    names = {p.key for p in all_pieces(space, CLASSES)} | {conversion.EMPTY}
     names |= {n.architecture.name for n in table.calibration}
     assert set(table.samples.ratios) == names
     assert all(np.shape(rows) == (2, QUICK.rounds) for rows in table.samples.ratios.values())
     assert len(conversions) == len(names)
     assert LatencyTable.from_json(table.to_json()) == table
+
+
+def test_what_a_table_profiled_in_place_says(space, fake_profiling_device, conversions, tmp_path):
+    table = profile.build_latency_table(
+        space, CLASSES, fake_profiling_device, tmp_path, networks=4, effort=QUICK
+    )
+    assert table.method == (
+        "operations profiled inside 2 whole networks; scale and overhead fitted on 4 whole networks"
+    )
+    chosen = {n.architecture.name for n in table.calibration}
+    occurrences = {
+        f"{name}/{number} {piece.key}"
+        for name, network in fake_profiling_device.covering.items()
+        for number, piece in enumerate(pieces(network, space.input_shape, CLASSES))
+    }
+    assert set(table.samples.ratios) == chosen | occurrences
+    assert len(conversions) == len(chosen) + 2
+    assert set(table.entries) == {p.key for p in all_pieces(space, CLASSES)}
+    assert LatencyTable.from_json(table.to_json()) == table
+
+
+def test_a_cut_off_profile_in_place_continues(space, fake_profiling_device, conversions, tmp_path):
+    device = fake_profiling_device
+
+    def build():
+        return profile.build_latency_table(
+            space, CLASSES, device, tmp_path, networks=3, effort=QUICK
+        )
+
+    device.cut_off_in_process = 1
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    device.cut_off_in_process = None
+    table = build()
+    assert device.calls == ["profile 0", "profile 1", 0, 1]  # each once
+    assert build().entries == table.entries and len(device.calls) == 4
+    assert len(conversions) == 5
 
 
 def test_a_cut_off_profile_continues(space, fake_device, conversions, tmp_path):
@@ -84,9 +130,9 @@ def test_a_cut_off_profile_continues(space, fake_device, conversions, tmp_path):
     fake_device.cut_off_in_process = None
     table = build()
     assert len(conversions) == len(table.samples.ratios)  # each once
-    assert fake_device.calls == [0, 1]  # each once
+    assert fake_device.calls == [0, 1, 0, 1]  # pieces, then networks, each once
     again = build()
-    assert fake_device.calls == [0, 1] and again.entries == table.entries
+    assert fake_device.calls == [0, 1, 0, 1] and again.entries == table.entries
 
 
 def test_samples_of_something_else_are_not_used(space, fake_device, conversions, tmp_path):
@@ -100,9 +146,9 @@ def test_samples_of_something_else_are_not_used(space, fake_device, conversions,
     build(effort=dataclasses.replace(QUICK, rounds=3))
     fake_device.threads = 2
     build()
-    assert fake_device.calls == [0, 1] * 4
+    assert fake_device.calls == [0, 1] * 8
     build()
-    assert fake_device.calls == [0, 1] * 4
+    assert fake_device.calls == [0, 1] * 8
 
 
 def test_noise_ends_in_the_reported_error(space, noisy_device, conversions, tmp_path):
@@ -121,7 +167,8 @@ def test_calibration_networks_are_distinct_and_hold_the_extremes(space):
     assert len(profile.calibration_architectures(space, 100)) == space.size()
 
 
-def test_bad_arguments_are_refused(space, fake_device, tmp_path):
+def test_bad_arguments_are_refused(space, fake_device, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
     with pytest.raises(ValueError, match="at least 3 networks, received 2"):
         profile.build_latency_table(space, CLASSES, fake_device, tmp_path, networks=2)
     with pytest.raises(ValueError, match=r"precision .* 'int3'"):
@@ -129,9 +176,11 @@ def test_bad_arguments_are_refused(space, fake_device, tmp_path):
     assert fake_device.calls == []
 
 
-def test_a_real_table(space, tmp_path):
+def test_a_real_table(space, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
     device = HostDevice()
     table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=3, effort=QUICK)
+    assert table.method.startswith("operations profiled inside 2 whole networks")
     assert table.device == device.describe()
     assert table.batch == 1 and table.threads == 1
     # These pieces take microseconds, so only the order of magnitude is certain.

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_nas.devices import Effort, Run, timing
+from keras_nas.devices import Effort, Profile, Run, timing
 
 
 def runs_of(values, rounds=5, slow=1.0):
@@ -97,16 +97,79 @@ def test_continues_from_the_samples_on_disk(fake_device, paths, tmp_path):
     ],
 )
 def test_damaged_samples_are_named(fake_device, paths, tmp_path, text):
-    (tmp_path / "run_0.json").write_text(text)
-    with pytest.raises(ValueError, match=r"run_0\.json"):
-        timing.measure(fake_device, paths, paths["lightest"], Effort(), samples_directory=tmp_path)
+    arguments = (fake_device, paths, paths["lightest"], Effort())
+    timing.measure(*arguments, samples_directory=tmp_path)
+    next(tmp_path.glob("run_*_0.json")).write_text(text)
+    with pytest.raises(ValueError, match=r"run_\w+_0\.json"):
+        timing.measure(*arguments, samples_directory=tmp_path)
 
 
 def test_samples_are_plain_json(fake_device, paths, tmp_path):
     effort = Effort(rounds=3, min_processes=2, max_processes=2)
     timing.measure(fake_device, paths, paths["lightest"], effort, samples_directory=tmp_path)
-    samples = json.loads((tmp_path / "run_1.json").read_text())
+    samples = json.loads(next(tmp_path.glob("run_*_1.json")).read_text())
     assert len(samples["ms"]["empty"]) == len(samples["reference_ms"]["empty"]) == 3
+
+
+def test_samples_of_other_models_are_not_taken(fake_device, paths, tmp_path):
+    effort = Effort(rounds=2, min_processes=2, max_processes=2)
+    timing.measure(fake_device, paths, paths["lightest"], effort, samples_directory=tmp_path)
+    fewer = {name: paths[name] for name in ("lightest", "empty")}
+    found = timing.measure(
+        fake_device, fewer, paths["lightest"], effort, samples_directory=tmp_path
+    )
+    assert fake_device.calls == [0, 1] * 2
+    assert list(found[0].ms) == list(fewer)
+
+
+@pytest.fixture
+def covering(fake_profiling_device, tmp_path):
+    names = [*fake_profiling_device.covering, "reference"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    return {name: tmp_path / name for name in names}
+
+
+def test_profiles_are_gathered_like_runs(fake_profiling_device, covering, tmp_path):
+    device, reference = fake_profiling_device, covering.pop("reference")
+    effort = Effort(target_error=0.01, rounds=2, min_processes=3, max_processes=5)
+    arguments = (device, covering, reference, effort)
+    whole = timing.profile(*arguments)
+    assert len(whole) == 3
+    device.cut_off_in_process = 2
+    with pytest.raises(KeyboardInterrupt):
+        timing.profile(*arguments, samples_directory=tmp_path)
+    device.cut_off_in_process = None
+    assert timing.profile(*arguments, samples_directory=tmp_path) == whole
+    assert device.calls == [f"profile {n}" for n in (0, 1, 2, 0, 1, 2)]
+    device.noise = 0.2
+    assert len(timing.profile(*arguments)) == 5
+
+
+def test_whole_is_the_sum_of_operations():
+    profile = Profile({"a": ["x", "y"]}, {"a": [[1.0, 2.0], [3.0, 5.0]]}, {"a": [4.0, 5.0]})
+    assert timing.whole(profile) == Run({"a": [3.0, 8.0]}, {"a": [4.0, 5.0]})
+
+
+def test_samples_of_the_reference_network_without_repeats():
+    run = Run({"a": [1.0, 1.0], "b": [1.0, 1.0]}, {"a": [3.0, 4.0], "b": [3.0, 2.0]})
+    assert timing.reference_samples(run).tolist() == [2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("operations", "ms", "reference_ms", "named"),
+    [
+        ({}, {}, {}, "of each model"),
+        ({"a": ["x"]}, {"b": [[1.0]]}, {"a": [1.0]}, "of each model"),
+        ({"a": ["x"]}, {"a": [[1.0]]}, {"a": [1.0, 2.0]}, "for each round"),
+        ({"a": ["x"]}, {"a": [[1.0, 2.0]]}, {"a": [1.0]}, "for each operation"),
+        ({"a": ["x"]}, {"a": [[-1.0]]}, {"a": [1.0]}, "below 0"),
+        ({"a": ["x"]}, {"a": [[1.0]]}, {"a": [0.0]}, "not above 0"),
+    ],
+)
+def test_damaged_profiles_are_refused(operations, ms, reference_ms, named):
+    with pytest.raises(ValueError, match=named):
+        Profile(operations, ms, reference_ms)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def _change(*path_and_value):
     [
         (_change("format", "other"), "format"),
         (_change("version", 99), "version 99"),
+        (_change("version", 0), "version 0 of .*reads version 1. Make the file anew"),
         (_change("unit", "s"), "unit 'ms'"),
         (lambda data: data.pop("scale"), "scale"),
         (lambda data: data["device"].pop("cores"), "cores"),
@@ -175,6 +176,7 @@ def _change(*path_and_value):
         (_change("surprise", 1), "surprise"),
         (_change("scale", 0), "scale should be above 0"),
         (_change("reference_ms", -1), "reference_ms should be a finite number"),
+        (_change("overhead_ms", -0.1), "overhead_ms should be a finite number >= 0"),
         (_change("overhead_ms", "fast"), "overhead_ms should be a finite number"),
         (_change("overhead_ms", math.nan), "overhead_ms should be a finite number"),
         (_change("mean_error", None), "mean_error should be a finite number"),
