@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from keras_nas import files
 from keras_nas.context import Context, Outputs
-from keras_nas.devices import Effort, HostDevice, Measurement, measure_network
+from keras_nas.devices import Effort, Measurement, measure_network
 from keras_nas.devices.profile import build_latency_table, reference_model
 from keras_nas.experiment import limited_resources, staged_costs
-from keras_nas.export import convert_frozen
+from keras_nas.export import CONVERTERS
 from keras_nas.measured_projection import Projector, best_round, close_loop
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.classification import accuracy
@@ -33,18 +33,17 @@ def profile(context: Context) -> Outputs:
     """`latency_table.json`: measured now, or a given one that fits."""
     config, space = context.config.device, context.space
     classes = context.examples.source.classes
-    device = HostDevice(config.threads)
     if config.latency_table:
         where = config.latency_table
         table = LatencyTable.from_json(files.read_text(where, "latency table"), where)
-        check_table(context, table, device)
+        check_table(context, table)
     else:
         bar = Bar("profile", "runs")
         try:
             table = build_latency_table(
                 space,
                 classes,
-                device,
+                context.device,
                 context.checkpoints,
                 precision=config.precision,
                 networks=config.calibration_networks,
@@ -56,8 +55,9 @@ def profile(context: Context) -> Outputs:
     return {"latency_table.json": table.to_json()}
 
 
-def check_table(context: Context, table: LatencyTable, device: HostDevice) -> None:
-    """Raises ValueError unless `table` was made for this experiment and this device."""
+def check_table(context: Context, table: LatencyTable) -> None:
+    """Raises ValueError unless `table` was made for this experiment and its device."""
+    device = context.device
     table.check(
         device=device.describe(),
         precision=context.config.device.precision,
@@ -65,6 +65,7 @@ def check_table(context: Context, table: LatencyTable, device: HostDevice) -> No
         space=context.space,
         input_shape=context.space.input_shape,
         classes=context.examples.source.classes,
+        batch=device.batch,
     )
 
 
@@ -103,9 +104,9 @@ def project(context: Context) -> Outputs:
 def _measuring(context: Context) -> Iterator[Callable[[Choice], tuple[float, float]]]:
     """Measures networks of the space; each measurement is kept, so that a resumed run repeats."""
     table, space, folder = context.table, context.space, context.checkpoints / "measured"
-    device = HostDevice(context.config.device.threads)
-    check_table(context, table, device)
-    reference = reference_model(table)
+    device = context.device
+    check_table(context, table)
+    reference = reference_model(table, device.format)
     bar = Bar("project", "runs")
 
     def measure_ms(choice: Choice) -> tuple[float, float]:
@@ -115,7 +116,7 @@ def _measuring(context: Context) -> Iterator[Callable[[Choice], tuple[float, flo
             model = build_network(architecture, table.input_shape, table.classes)
             measurement = measure_network(
                 device,
-                convert_frozen(model, table.precision, table.batch),
+                CONVERTERS[device.format](model, table.precision, table.batch),
                 reference,
                 table.reference_ms,
                 on_progress=bar.update,
@@ -131,20 +132,28 @@ def _measuring(context: Context) -> Iterator[Callable[[Choice], tuple[float, flo
 
 
 def measure(context: Context) -> Outputs:
-    """The exported network's latency on the device, in the table's unit."""
-    config, table = context.config.device, context.table
-    device = HostDevice(config.threads)
-    check_table(context, table, device)
-    name = "network.tflite" if config.precision == "float32" else "network_float16.tflite"
+    """The final network's latency on the device, in the table's unit."""
+    device, table = context.device, context.table
+    check_table(context, table)
     bar = Bar("measure", "runs")
     try:
         measurement = measure_network(
             device,
-            (context.folder / name).read_bytes(),
-            reference_model(table),
+            _finished(context, table),
+            reference_model(table, device.format),
             table.reference_ms,
             on_progress=bar.update,
         )
     finally:
         bar.close()
     return {"measurement.json": measurement.to_json()}
+
+
+def _finished(context: Context, table: LatencyTable) -> bytes:
+    """The exported file that is shipped; where that is not what the device runs, the network."""
+    device = context.device
+    if device.format == "tflite":
+        name = "network.tflite" if table.precision == "float32" else "network_float16.tflite"
+        return (context.folder / name).read_bytes()
+    network = context.final_network()
+    return CONVERTERS[device.format](network, table.precision, table.batch)
