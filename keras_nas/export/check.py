@@ -95,7 +95,7 @@ def check_outputs(
     difference = absolute / scale if scale > 0 else absolute
     if not difference <= tolerance:  # NaN fails as well
         raise ValueError(
-            f"the .tflite file's outputs differ from the Keras model's by {difference:.2g} of the "
+            f"the .tflite file's outputs differ from the Keras model's by {difference:.3g} of the "
             f"largest output ({scale:.4g}), over {len(images)} images; {tolerance:g} is allowed. "
             "Do not ship it: convert again with another precision."
         )
