@@ -52,7 +52,8 @@ def test_difference_is_relative_to_the_largest_output():
     tflite = convert_frozen(model_of(lambda x: 10.0 * x))
     other = model_of(lambda x: 10.01 * x)
     assert check_outputs(other, tflite, images, 0.01) == pytest.approx(0.01 / 10.01, rel=1e-3)
-    with pytest.raises(ValueError, match=r"0\.000999 of the largest output \(10\.01\), over 2 images"):
+    message = r"0\.000999 of the largest output \(10\.01\), over 2 images"
+    with pytest.raises(ValueError, match=message):
         check_outputs(other, tflite, images, 1e-4)
 
 
