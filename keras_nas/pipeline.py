@@ -84,6 +84,8 @@ def run(
         _remove_partial(folder, stages)
         for number, stage in enumerate(stages, 1):
             if names and stage.name not in names:
+                if stage is PROFILE and (folder / "latency_table.json").exists():
+                    _check_limits(config, folder, log)
                 continue
             title = f"[{number}/{len(stages)}] {stage.name}"
             settings = relevant_settings(config, stage)

@@ -233,6 +233,10 @@ def test_a_limit_below_the_smallest_is_refused_before_training(tmp_path, tiny_co
     ):
         run(tiny_config, tmp_path)
     assert ran == ["profile"]
+    tiny_config.limits.latency_ms = 0.01
+    with pytest.raises(ValueError, match=r"latency_ms <= 0\.01: the smallest is .* the largest"):
+        run(tiny_config, tmp_path, ["pretrain"])  # the table is there, if not made now
+    assert ran == ["profile"]
 
 
 def test_a_second_process_is_refused(tmp_path, tiny_config, ran):
