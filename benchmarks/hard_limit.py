@@ -30,6 +30,7 @@ from keras_nas.models import build_network
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import Limit, check_limits
 from keras_nas.search_record import chosen_architecture
+from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.solvers.projection import Choice
 from keras_nas.space import SPACES, Architecture, SearchSpace
 
@@ -107,10 +108,16 @@ def closed_loop(trial: Trial, reference: bytes) -> dict:
     }
 
 
-def blind(trial: Trial, method: str) -> dict:
-    """A projection that trusts the table."""
+def blind(trial: Trial, method: str) -> dict | None:
+    """A projection that trusts the table; None where the paper's programs have no solution.
+
+    Their first program keeps the depths' credits fixed, which random ones may make too deep.
+    """
     projector = trial.projector(method)
-    choice = projector.project(trial.limit_ms)
+    try:
+        choice = projector.project(trial.limit_ms)
+    except InfeasibleError:
+        return None
     return {
         "architecture": trial.architecture(choice, method).to_json(),
         "predicted_ms": projector.predicted_ms(choice),
@@ -155,6 +162,7 @@ def main(_: Sequence[str]) -> None:
         f"{t.number}/{way}": Architecture.from_json(rows[f"{t.number}/{way}"]["architecture"])
         for t in reached
         for way in WAYS
+        if rows[f"{t.number}/{way}"]
     }
     key = f"final of {len(reached)}"
     if key not in rows and reached:
@@ -167,10 +175,14 @@ def main(_: Sequence[str]) -> None:
     for t in reached:
         line = f"{t.limit_ms:9.3f}"
         for way in WAYS:
-            ratios[way].append(rows[key][f"{t.number}/{way}"] / t.limit_ms)
+            measured_ms = rows[key].get(f"{t.number}/{way}")
+            if measured_ms is None:
+                line += f"{'no solution':>19}"
+                continue
+            ratios[way].append(measured_ms / t.limit_ms)
             line += f"{ratios[way][-1]:19.4f}"
         print(f"{line}{len(rows[f'{t.number}/measured']['rounds']):9d}")
-    for way in WAYS if reached else ():
+    for way in (way for way in WAYS if ratios[way]):
         print(summary(way, ratios[way]))
     print(budget.summary())
 
