@@ -1,35 +1,24 @@
-"""Converts many networks and pieces of a space for a device, several at a time."""
+"""Models with fresh weights as a device runs them, made for measuring."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import queue
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_nas import files
-from keras_nas.devices import worker
 from keras_nas.devices.device import Device, Progress, no_progress
-from keras_nas.export import CONVERTERS
+from keras_nas.export import CONVERTERS, stitch
 from keras_nas.models import build_network, build_piece
 from keras_nas.resources.latency_table import all_pieces
-from keras_nas.space import Architecture, SearchSpace
+from keras_nas.space import Architecture, SearchSpace, pieces
 
 EMPTY = "empty"
 """Name of the almost empty network."""
-MODULE = "keras_nas.devices.conversion_worker"
-MODELS_PER_WORKER = 6
-"""A worker needs some seconds to import TensorFlow, the time of about so many conversions."""
-MAX_WORKERS = 8
-"""Each takes about 1 GB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +38,43 @@ class Target:
     precision: str
 
 
+def fresh_model(
+    architecture: Architecture,
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    model_format: str = "tflite",
+    precision: str = "float32",
+    batch: int = 1,
+) -> bytes:
+    """A network with fresh weights as a device runs it.
+
+    A `.tflite` file is stitched of its pieces, each converted alone: the same operations as if it
+    was converted as a whole. For int8 that is also what makes it right: through a whole network of
+    fresh weights activations vanish, and XNNPACK does not add numbers of so different size.
+
+    Args:
+      architecture: the network.
+      input_shape: height, width, channels.
+      classes: of the head.
+      model_format: see `Device.format`.
+      precision, batch: see `export.convert_frozen`.
+
+    Raises:
+      ValueError: unknown precision, or a bad input shape or number of classes.
+    """
+    convert = CONVERTERS[model_format]
+    if model_format != "tflite":
+        return convert(build_network(architecture, input_shape, classes), precision, batch)
+    parts = pieces(architecture, input_shape, classes)
+    made = {part.key: part for part in parts}
+    converted = {
+        key: convert(build_piece(part, architecture.batch_norm), precision, batch)
+        for key, part in made.items()
+    }
+    return stitch([converted[part.key] for part in parts])
+
+
 def convert_models(
     target: Target,
     folder: Path,
@@ -57,7 +83,7 @@ def convert_models(
     names: Iterable[str] = (),
     on_progress: Progress = no_progress,
 ) -> dict[str, Path]:
-    """Converts what is not in the folder yet.
+    """Converts what is not in the folder yet, each piece once.
 
     Args:
       target: what for.
@@ -67,35 +93,34 @@ def convert_models(
       on_progress: called after each conversion.
 
     Returns:
-      Name -> file.
+      Name -> file: what was asked for, and the pieces that `.tflite` networks are made of.
 
     Raises:
       ValueError: unknown precision, or a model that cannot be converted.
-      DeviceError: a converting process died.
     """
-    models: dict[str, Any] = {a.name: json.loads(a.to_json()) for a in architectures}
-    models |= dict.fromkeys(names)
-    suffix = target.device.format
-    paths = {name: folder / f"{digest([name, value])}.{suffix}" for name, value in models.items()}
-    common = {
-        "space": target.space.to_json(),
-        "classes": target.classes,
-        "format": target.device.format,
-        "precision": target.precision,
-        "batch": target.device.batch,
-    }
-    requests = [
-        {**common, "name": name, "architecture": models[name], "path": str(path)}
-        for name, path in paths.items()
-        if not path.exists()
-    ]
-    workers = min(os.cpu_count() or 1, len(requests) // MODELS_PER_WORKER, MAX_WORKERS)
-    if workers < 2:
-        for done, request in enumerate(requests, start=1):
-            convert_one(request)
-            on_progress(done, len(requests), f"converting {request['name']}")
-    else:
-        _convert_in_workers(requests, workers, on_progress)
+    networks = list(architectures)
+    known = {piece.key: piece for piece in all_pieces(target.space, target.classes)}
+    parts = {a.name: _parts(target, a) for a in networks}
+    wanted = list(dict.fromkeys([*names, *(key for keys in parts.values() for key in keys)]))
+    total = len(wanted) + len(networks)
+    paths: dict[str, Path] = {}
+    for done, name in enumerate(wanted, start=1):
+        paths[name] = _path(target, folder, name)
+        if not paths[name].exists():
+            model = (
+                _empty_network()
+                if name == EMPTY
+                else build_piece(known[name], target.space.batch_norm)
+            )
+            files.write_bytes(paths[name], _convert(target, model))
+        on_progress(done, total, f"converting {name}")
+    for done, network in enumerate(networks, start=len(wanted) + 1):
+        # By content: random networks of one name may differ between versions of this program.
+        path = paths[network.name] = _path(target, folder, network.to_json())
+        if not path.exists():
+            made_of = [paths[key].read_bytes() for key in parts[network.name]]
+            files.write_bytes(path, stitch(made_of) if made_of else _whole(target, network))
+        on_progress(done, total, f"converting {network.name}")
     return paths
 
 
@@ -104,48 +129,23 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _convert_in_workers(
-    requests: list[dict[str, Any]], workers: int, on_progress: Progress
-) -> None:
-    """Each worker takes the next request when it is done with one."""
-    with contextlib.ExitStack() as stack:
-        idle: queue.Queue[worker.Worker] = queue.Queue()
-        for _ in range(workers):
-            idle.put(stack.enter_context(worker.start(MODULE, "converting")))
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
-        # Leaving early, as on Ctrl-C, must not wait for the requests that are not begun.
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-
-        def ask(request: dict[str, Any]) -> str:
-            process = idle.get()
-            answer = process.ask(request)
-            idle.put(process)
-            if "error" in answer:
-                raise ValueError(answer["error"])
-            return request["name"]
-
-        futures = [pool.submit(ask, request) for request in requests]
-        for done, future in enumerate(as_completed(futures), start=1):
-            on_progress(done, len(requests), f"converting {future.result()}")
+def _parts(target: Target, network: Architecture) -> list[str]:
+    """Keys of the pieces that a network's file is stitched of; none where it is not."""
+    if target.device.format != "tflite":
+        return []
+    return [part.key for part in pieces(network, target.space.input_shape, target.classes)]
 
 
-def convert_one(request: Mapping[str, Any]) -> None:
-    """Converts one model, as described by `convert_models`, and writes its file."""
-    data = CONVERTERS[request["format"]](_build(request), request["precision"], request["batch"])
-    files.write_bytes(request["path"], data)
+def _path(target: Target, folder: Path, what: str) -> Path:
+    return folder / f"{digest(what)}.{target.device.format}"
 
 
-def _build(request: Mapping[str, Any]) -> keras.Model:
-    space, classes = SearchSpace.from_json(request["space"]), request["classes"]
-    if request["architecture"] is not None:
-        network = Architecture.from_json(json.dumps(request["architecture"]))
-        # In a .tflite file batch norm is part of the convolutions in either form, fused faster so.
-        fused = request["format"] == "tflite"
-        return build_network(network, space.input_shape, classes, fused_batch_norm=fused)
-    if request["name"] == EMPTY:
-        return _empty_network()
-    pieces = {piece.key: piece for piece in all_pieces(space, classes)}
-    return build_piece(pieces[request["name"]], space.batch_norm)
+def _whole(target: Target, network: Architecture) -> bytes:
+    return _convert(target, build_network(network, target.space.input_shape, target.classes))
+
+
+def _convert(target: Target, model: keras.Model) -> bytes:
+    return CONVERTERS[target.device.format](model, target.precision, target.device.batch)
 
 
 def _empty_network() -> keras.Model:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from keras_nas.devices import timing
 from keras_nas.devices.conversion import EMPTY
 from keras_nas.devices.device import Profile, Run
-from keras_nas.devices.operations import model_operations, pieces_of_operations
-from keras_nas.models.network import piece_names
-from keras_nas.space import Architecture, Piece, SearchSpace, pieces
+from keras_nas.devices.operations import Operation, pieces_of_operations
+from keras_nas.export import operations_of_parts
+from keras_nas.space import Architecture, SearchSpace, pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def in_place(
     Args:
       profiles: of the networks, one a process.
       networks: that together hold all pieces.
-      paths: name of a network -> `.tflite` file.
+      paths: key of a piece -> the `.tflite` file that networks are stitched of.
       space: for its input shape.
       classes: of the head.
 
@@ -59,7 +59,7 @@ def in_place(
     samples: dict[str, list[list[float]]] = {}
     for network in networks:
         parts = pieces(network, space.input_shape, classes)
-        divided = _divide(profiles, network, parts, paths[network.name].read_bytes())
+        divided = _divide(profiles, network.name, [paths[part.key] for part in parts])
         for number, part in enumerate(parts):
             rounds = [process[:, number] for process in divided]
             occurrences[part.key].append(float(np.median([np.median(row) for row in rounds])))
@@ -69,11 +69,11 @@ def in_place(
 
 
 def _divide(
-    profiles: Sequence[Profile], network: Architecture, parts: Sequence[Piece], tflite: bytes
+    profiles: Sequence[Profile], name: str, parts: Sequence[Path]
 ) -> list[NDArray[np.float64]]:
     """[processes] of [rounds, pieces]: time of every piece / the reference network's."""
-    names, name = piece_names(network), network.name
-    operations = model_operations(tflite, names, [part.output_shape for part in parts])
+    kinds = operations_of_parts([path.read_bytes() for path in parts])
+    operations = [Operation(kind, number) for number, row in enumerate(kinds) for kind in row]
     divided = []
     for profile in profiles:
         owners = np.array(pieces_of_operations(operations, profile.operations[name]))

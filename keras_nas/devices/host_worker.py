@@ -30,6 +30,8 @@ are run again, up to so many times."""
 PROFILE_CALLS, PROFILE_NS = 5, 10_000_000
 """A profile is of so many calls in a row at least, and of so long; the first is dropped."""
 
+TINY_US = 1e-6
+
 Call = Callable[[], object]
 Clock = Callable[[], int]
 T = TypeVar("T")
@@ -139,12 +141,13 @@ def shares(calls: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """[operations] Each operation's share of the whole, from several profiles in a row.
 
     The first is dropped; of the others the mean over the middle half counts, as another program
-    interrupts some. A profile counts whole microseconds, which leaves out half of one on average.
+    interrupts some.
     """
-    times = np.sort(calls[1:], axis=0) + 0.5  # [calls, operations]
+    times = np.sort(calls[1:], axis=0)  # [calls, operations]
     quarter = len(times) // 4
     middle = times[quarter : len(times) - quarter].mean(axis=0)  # [operations]
-    return middle / middle.sum()
+    # Profiles count whole microseconds: of a tiny model all times may be 0.
+    return (middle + TINY_US) / (middle + TINY_US).sum()
 
 
 def profile_models(

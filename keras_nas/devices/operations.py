@@ -1,22 +1,16 @@
 """Which piece of a network an operation that the runtime timed belongs to.
 
-Two steps. The converted model names its tensors after Keras' layers, and those begin with the name
-of their piece; so each operation of the model gets its piece, and that every piece begins where the
-one before ended is checked. Then the runtime's operations are matched with the model's. The
-runtime fuses, splits and inserts cheap operations (activations, additions, reshapes), but never
-those that cost: convolutions, dense layers, means. These anchors must agree one to one; what ran
-between two of them belongs to the piece of the model's operations there.
+Which operations of the model belong to which piece is known, since the model is stitched of its
+pieces. The runtime, however, fuses, splits and inserts cheap operations (activations, additions,
+reshapes). It never does that to those that cost: convolutions, dense layers, means. These anchors
+must agree one to one; what ran between two of them belongs to the piece of the model's operations
+there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 from collections.abc import Sequence
-
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from keras_nas.devices.device import DeviceError
 
@@ -33,80 +27,21 @@ ANCHORS = {
 the runtime uses TFLite's own name."""
 
 _RUNTIME_ANCHORS = tuple({name for names in ANCHORS.values() for name in names} | set(ANCHORS))
-_BUILTIN_NAMES = {
-    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One operation of a converted model: TFLite's name of its kind, number of its piece."""
+    """One operation of a model: TFLite's name of its kind, and the number of its piece."""
 
     kind: str
     piece: int
-
-
-def model_operations(
-    tflite: bytes, piece_names: Sequence[str], output_shapes: Sequence[Sequence[int]]
-) -> list[Operation]:
-    """Operations of a converted network in order, with the piece that each belongs to.
-
-    Args:
-      tflite: the file.
-      piece_names: prefix of the layer names of each piece, in order.
-      output_shapes: of each piece, without the batch.
-
-    Raises:
-      ValueError: the pieces cannot be told apart in the file.
-    """
-    model = schema.Model.GetRootAsModel(tflite, 0)
-    graph = model.Subgraphs(0)
-    pattern = re.compile(rf"(?:^|[/;])({'|'.join(map(re.escape, piece_names))})_")
-    number = {name: n for n, name in enumerate(piece_names)}
-    piece_of_tensor = {int(tensor): 0 for tensor in graph.InputsAsNumpy()}
-    found, last_output = [], {}
-    for index in range(graph.OperatorsLength()):
-        operator = graph.Operators(index)
-        inputs = [int(t) for t in operator.InputsAsNumpy() if int(t) in piece_of_tensor]
-        if not inputs:
-            continue  # on constants, such as float16 weights made float32: done while loading
-        kind = _BUILTIN_NAMES[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()]
-        outputs = [graph.Tensors(int(tensor)) for tensor in operator.OutputsAsNumpy()]
-        # What has no name of a layer, such as an activation, goes with what it works on.
-        before = max(piece_of_tensor[tensor] for tensor in inputs)
-        named = {number[n] for t in outputs for n in pattern.findall(t.Name().decode())}
-        piece = min(named, default=before)
-        if len(named) > 1 or not before <= piece <= before + 1:
-            raise ValueError(
-                f"operation {index} ({kind}) of the converted network cannot be told to belong to "
-                f"{piece_names[before]!r} or the piece after it; its output is named "
-                f"{outputs[0].Name().decode()!r}. Name its layer after the piece."
-            )
-        piece_of_tensor.update((int(tensor), piece) for tensor in operator.OutputsAsNumpy())
-        found.append(Operation(kind, piece))
-        last_output[piece] = outputs[0].ShapeAsNumpy()
-    _check_pieces(piece_names, output_shapes, last_output)
-    return found
-
-
-def _check_pieces(
-    names: Sequence[str], shapes: Sequence[Sequence[int]], found: dict[int, np.ndarray]
-) -> None:
-    """Raises ValueError unless each piece has operations, and its last one makes its output."""
-    for number, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-        if number not in found or math.prod(found[number][1:]) != math.prod(shape):
-            size = list(map(int, found[number])) if number in found else "nothing"
-            raise ValueError(
-                f"in the converted network {name!r} ends in {size}, expected an image of "
-                f"{'x'.join(map(str, shape))}; its operations cannot be told apart by name."
-            )
 
 
 def pieces_of_operations(operations: Sequence[Operation], ran: Sequence[str]) -> list[int]:
     """Number of the piece of each operation that the runtime ran.
 
     Args:
-      operations: of the model, see `model_operations`.
+      operations: of the model, in order, see `export.operations_of_parts`.
       ran: kinds of what the runtime ran, in order, by its own names.
 
     Raises:

@@ -8,7 +8,9 @@ networks (`space.cover`); elsewhere alone. Then scale and overhead are fitted on
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,23 @@ import tensorflow as tf
 
 from keras_nas.devices import entries, timing
 from keras_nas.devices.calibration import calibrate
-from keras_nas.devices.conversion import EMPTY, Target, convert_models, digest
+from keras_nas.devices.conversion import EMPTY, Target, convert_models, digest, fresh_model
 from keras_nas.devices.device import Device, ProfilingDevice, Progress, Run, no_progress
 from keras_nas.devices.entries import Entries
 from keras_nas.devices.measurement import now
 from keras_nas.devices.timing import Effort
-from keras_nas.export import CONVERTERS
-from keras_nas.models import build_network
+from keras_nas.export import operations_of_parts
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import RawSamples, all_pieces
-from keras_nas.space import Architecture, SearchSpace
+from keras_nas.space import Architecture, SearchSpace, pieces
 from keras_nas.space.cover import covering_architectures
 
+Convert = Callable[..., dict[str, Path]]
+"""`convert_models` for one table."""
 PROFILE_ROUNDS = 0.6
 """Rounds of a profile / those of whole networks: it averages over more places and operations."""
+FINEST_US = 5.0
+"""Profiles count whole microseconds. Where the average operation is faster, they are too coarse."""
 
 
 def build_latency_table(
@@ -49,7 +54,8 @@ def build_latency_table(
     Args:
       space: the space; its resolution is the input size.
       classes: number of classes of the head.
-      device: where; pieces are timed in place where it is a `ProfilingDevice`, else alone.
+      device: where. Pieces are timed in place where it is a `ProfilingDevice` and operations are
+        not too fast for a profile, else alone; the table's `method` says which.
       samples_directory: keeps converted models and the samples of each finished process. A call
         that was cut off goes on from there when called again with the same arguments.
       precision: see `export.convert_frozen`.
@@ -67,31 +73,70 @@ def build_latency_table(
     effort = effort or Effort()
     target = Target(space, classes, device, precision)
     folder = Path(samples_directory) / _key(target, effort)
+    convert = functools.partial(convert_models, target, folder / "models", on_progress=on_progress)
     chosen = calibration_architectures(space, networks)
-    cover = covering_architectures(space) if isinstance(device, ProfilingDevice) else []
-    keys = [piece.key for piece in all_pieces(space, classes)]
-    paths = convert_models(
-        target,
-        folder / "models",
-        architectures=[*cover, *chosen],
-        names=[] if cover else [EMPTY, *keys],
-        on_progress=on_progress,
-    )
-    reference = paths[chosen[0].name]
-    options: Any = {"samples_directory": folder, "on_progress": on_progress}
-    if isinstance(device, ProfilingDevice):
-        covering = {a.name: paths[a.name] for a in cover}
-        shorter = dataclasses.replace(effort, rounds=math.ceil(effort.rounds * PROFILE_ROUNDS))
-        profiles = timing.profile(device, covering, reference, shorter, **options)
-        measured = entries.in_place(profiles, cover, covering, space, classes)
-    else:
-        single = {name: paths[name] for name in (EMPTY, *keys)}
-        runs = timing.measure(device, single, reference, effort, **options)
-        measured = entries.alone(runs, keys)
+    paths = convert(architectures=chosen)
+    options: Any = {
+        "reference": paths[chosen[0].name],
+        "samples_directory": folder,
+        "on_progress": on_progress,
+    }
     whole = {a.name: paths[a.name] for a in chosen}
-    return _table(
-        target, chosen, measured, timing.measure(device, whole, reference, effort, **options)
+    runs = timing.measure(device, whole, effort=effort, **options)
+    if not isinstance(device, ProfilingDevice):
+        measured = _alone(target, convert, effort, options)
+    elif (operation_us := _operation_us(target, space.heaviest(), paths, runs)) < FINEST_US:
+        why = f"at {operation_us:.2g} microseconds an operation too fast for a profile"
+        measured = _alone(target, convert, effort, options)
+        measured = dataclasses.replace(measured, method=f"{measured.method}, {why}")
+    else:
+        measured = _in_place(device, target, convert, effort, options)
+    return _table(target, chosen, measured, runs)
+
+
+def _key(target: Target, effort: Effort) -> str:
+    """Names what samples and models belong to: other settings are another folder."""
+    return digest(
+        {
+            "device": dataclasses.asdict(target.device.describe()),
+            "threads": target.device.threads,
+            "batch": target.device.batch,
+            "precision": target.precision,
+            "space": target.space.to_json(),
+            "classes": target.classes,
+            "rounds": effort.rounds,
+            "versions": [tf.__version__, keras.__version__],
+        }
     )
+
+
+def _operation_us(
+    target: Target, heaviest: Architecture, paths: dict[str, Path], runs: list[Run]
+) -> float:
+    """Microseconds of an operation of the heaviest network on average."""
+    parts = pieces(heaviest, target.space.input_shape, target.classes)
+    kinds = operations_of_parts([paths[part.key].read_bytes() for part in parts])
+    return 1000 * timing.raw_ms(runs, heaviest.name) / sum(map(len, kinds))
+
+
+def _in_place(
+    device: ProfilingDevice, target: Target, convert: Convert, effort: Effort, options: Any
+) -> Entries:
+    """Profiles covering networks."""
+    cover = covering_architectures(target.space)
+    paths = convert(architectures=cover)
+    covering = {a.name: paths[a.name] for a in cover}
+    shorter = dataclasses.replace(effort, rounds=math.ceil(effort.rounds * PROFILE_ROUNDS))
+    profiles = timing.profile(device, covering, effort=shorter, **options)
+    return entries.in_place(profiles, cover, paths, target.space, target.classes)
+
+
+def _alone(target: Target, convert: Convert, effort: Effort, options: Any) -> Entries:
+    """Times every piece by itself."""
+    keys = [piece.key for piece in all_pieces(target.space, target.classes)]
+    paths = convert(names=[EMPTY, *keys])
+    single = {name: paths[name] for name in (EMPTY, *keys)}
+    return entries.alone(timing.measure(target.device, single, effort=effort, **options), keys)
 
 
 def _table(
@@ -129,22 +174,6 @@ def _table(
     )
 
 
-def _key(target: Target, effort: Effort) -> str:
-    """Names what samples and models belong to: other settings are another folder."""
-    return digest(
-        {
-            "device": dataclasses.asdict(target.device.describe()),
-            "threads": target.device.threads,
-            "batch": target.device.batch,
-            "precision": target.precision,
-            "space": target.space.to_json(),
-            "classes": target.classes,
-            "rounds": effort.rounds,
-            "versions": [tf.__version__, keras.__version__],
-        }
-    )
-
-
 def calibration_architectures(space: SearchSpace, count: int) -> list[Architecture]:
     """The lightest (the reference network), the heaviest, and distinct random networks."""
     found = {a.stages: a for a in (space.lightest(), space.heaviest())}
@@ -158,5 +187,18 @@ def calibration_architectures(space: SearchSpace, count: int) -> list[Architectu
 
 def reference_model(table: LatencyTable, model_format: str = "tflite") -> bytes:
     """The table's reference network with fresh weights, in a device's format."""
-    network = build_network(table.reference, table.input_shape, table.classes)
-    return CONVERTERS[model_format](network, table.precision, table.batch)
+    return model_for_table(table, table.reference, model_format)
+
+
+def model_for_table(
+    table: LatencyTable, architecture: Architecture, model_format: str = "tflite"
+) -> bytes:
+    """A network with fresh weights as the networks of a table were measured, see `fresh_model`."""
+    return fresh_model(
+        architecture,
+        table.input_shape,
+        table.classes,
+        model_format=model_format,
+        precision=table.precision,
+        batch=table.batch,
+    )

@@ -2,6 +2,7 @@
 
 from keras_nas.export.check import TOLERANCE, check_operations, check_outputs
 from keras_nas.export.graph import GRAPH_PRECISIONS, convert_graph
+from keras_nas.export.stitch import operations_of_parts, stitch
 from keras_nas.export.tflite import PRECISIONS, convert, convert_frozen
 
 CONVERTERS = {"tflite": convert_frozen, "graph": convert_graph}
@@ -17,4 +18,6 @@ __all__ = [
     "convert",
     "convert_frozen",
     "convert_graph",
+    "operations_of_parts",
+    "stitch",
 ]

@@ -81,7 +81,7 @@ class FakeProfilingDevice(FakeDevice):
     """A network's piece takes TRUE_SCALE times `true_piece_ms`, in two operations, 1 to 3."""
 
     def profile(self, models, reference, *, rounds, seed, on_round):
-        if seed == self.cut_off_in_process:
+        if f"profile {seed}" == self.cut_off_in_process:
             raise KeyboardInterrupt
         self.calls.append(f"profile {seed}")
         generator = np.random.default_rng(seed)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from keras_nas.devices import Profile, Run, entries
-from keras_nas.devices.operations import Operation
 from keras_nas.space import pieces
 
 CLASSES = 3
@@ -16,10 +15,20 @@ def networks(space):
 
 
 @pytest.fixture
-def paths(networks, tmp_path):
+def paths(networks, space, tmp_path, monkeypatch):
+    """Files of the pieces, of which each is said to have two operations."""
+
+    def operations_of_parts(parts):
+        assert parts[0].startswith(b"stem") and parts[-1].startswith(b"head")
+        return [["CONV_2D", "ADD"] for _ in parts]
+
+    monkeypatch.setattr(entries, "operations_of_parts", operations_of_parts)
+    found = {}
     for network in networks:
-        (tmp_path / network.name).write_bytes(network.name.encode())
-    return {network.name: tmp_path / network.name for network in networks}
+        for piece in pieces(network, space.input_shape, CLASSES):
+            found[piece.key] = tmp_path / piece.key
+            found[piece.key].write_bytes(piece.key.encode())
+    return found
 
 
 def profile_of(networks, space, factors):
@@ -35,12 +44,7 @@ def profile_of(networks, space, factors):
     return Profile(operations, ms, reference_ms)
 
 
-def test_pieces_are_sums_of_operations_and_means_of_places(space, networks, paths, monkeypatch):
-    def operations(tflite, names, shapes):
-        kinds = ("CONV_2D", "ADD")
-        return [Operation(kind, number) for number in range(len(names)) for kind in kinds]
-
-    monkeypatch.setattr(entries, "model_operations", operations)
+def test_pieces_are_sums_of_operations_and_means_of_places(space, networks, paths):
     # Medians over rounds 1, 2 and 5; over processes 1, 2 and 5.
     profiles = [profile_of(networks, space, [x, 1.0, 9.0]) for x in (0.5, 0.8)]
     profiles.append(profile_of(networks, space, [5.0, 5.0, 5.0]))

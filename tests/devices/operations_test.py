@@ -1,90 +1,29 @@
-"""Operations to pieces: on a real converted network, and on what a runtime makes of it."""
-
-import dataclasses
+"""What a runtime makes of a model's operations, matched with the pieces they belong to."""
 
 import pytest
 
 from keras_nas.devices import DeviceError, HostDevice
-from keras_nas.devices.operations import (
-    ANCHORS,
-    Operation,
-    model_operations,
-    pieces_of_operations,
-)
-from keras_nas.export import convert_frozen
-from keras_nas.models import build_network
-from keras_nas.models.network import piece_names
-from keras_nas.space import Block, pieces
-
-CLASSES = 3
-FIRST = ["CONV_2D", "HARD_SWISH", "DEPTHWISE_CONV_2D", "HARD_SWISH"]
-EXCITE = ["MEAN", "FULLY_CONNECTED", "FULLY_CONNECTED", "MUL", "MUL"]
-HEAD = ["MEAN", "FULLY_CONNECTED", "HARD_SWISH", "FULLY_CONNECTED"]
+from keras_nas.devices.operations import Operation, pieces_of_operations
+from keras_nas.export import convert_frozen, operations_of_parts, stitch
+from keras_nas.models import build_piece
+from keras_nas.space import pieces
 
 
-@pytest.fixture(scope="module", params=["float32", "float16", "int8"])
-def converted(request):
-    from tests.devices.conftest import space as fixture
-
-    space = fixture.__wrapped__()
-    network = space.heaviest()
-    model = build_network(network, space.input_shape, CLASSES)
-    return (
-        network,
-        pieces(network, space.input_shape, CLASSES),
-        convert_frozen(model, request.param),
-    )
-
-
-def operations_of(converted, parts=None):
-    network, found, tflite = converted
-    return model_operations(
-        tflite, piece_names(network), [part.output_shape for part in parts or found]
-    )
-
-
-def test_each_operation_of_a_real_network(converted):
-    kinds = {}
-    for operation in operations_of(converted):
-        kinds.setdefault(operation.piece, []).append(operation.kind)
-    expected = [
-        ["CONV_2D"],
-        [*FIRST, *EXCITE, "CONV_2D"],
-        [*FIRST, *EXCITE, "CONV_2D", "ADD"],
-        HEAD,
-    ]
-    if "QUANTIZE" in kinds[0]:  # int8: hard-swish is several operations, which may be folded
-        anchors = [[kind for kind in row if kind in ANCHORS] for row in expected]
-        assert [[kind for kind in kinds[n] if kind in ANCHORS] for n in range(4)] == anchors
-        assert kinds[0] == ["QUANTIZE", "CONV_2D"] and kinds[3][-1] == "DEQUANTIZE"
-    else:
-        assert [kinds[n] for n in range(4)] == expected
-
-
-def test_what_this_machine_ran_is_matched(converted, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_what_this_machine_ran_is_matched(space, tmp_path, precision):
+    found = pieces(space.heaviest(), space.input_shape, 3)
+    parts = [convert_frozen(build_piece(piece), precision) for piece in found]
     path = tmp_path / "network.tflite"
-    path.write_bytes(converted[2])
+    path.write_bytes(stitch(parts))
     profile = HostDevice().profile({"a": path}, path, rounds=1, seed=0, on_round=lambda done: None)
-    ran = profile.operations["a"]
-    owners = pieces_of_operations(operations_of(converted), ran)
+    ran, kinds = profile.operations["a"], operations_of_parts(parts)
+    model = [Operation(kind, number) for number, row in enumerate(kinds) for kind in row]
+    owners = pieces_of_operations(model, ran)
     assert len(owners) == len(ran) and owners == sorted(owners) and set(owners) == set(range(4))
-    # Every block has its three convolutions, two of them dense layers to XNNPACK, and two gates.
+    # Every block has three convolutions, two of them dense layers to XNNPACK, and two gates.
     for piece in (1, 2):
         names = [kind for kind, owner in zip(ran, owners, strict=True) if owner == piece]
         assert sum(name.startswith(("Convolution", "Fully Connected")) for name in names) == 5
-
-
-def test_pieces_that_cannot_be_told_apart(converted):
-    network, parts, tflite = converted
-    shapes = [part.output_shape for part in parts]
-    with pytest.raises(ValueError, match="'stage1_block0' ends in nothing"):
-        model_operations(tflite, [*piece_names(network), "stage1_block0"], [*shapes, (1, 1, 1)])
-    wider = [dataclasses.replace(part, output_shape=(4, 4, 99)) for part in parts]
-    with pytest.raises(ValueError, match=r"'stem' ends in \[1, 4, 4, 8\], expected .* 4x4x99"):
-        operations_of(converted, wider)
-    names = ["stem", "stage0_block1", "stage0_block0", "head"]
-    with pytest.raises(ValueError, match="cannot be told to belong to 'stem' or the piece after"):
-        model_operations(tflite, names, shapes)
 
 
 def block(piece):
@@ -142,8 +81,6 @@ def test_unequal_counts_across_two_pieces_are_refused():
         pieces_of_operations(model, [*BLOCK, "Add", "Clamp", *BLOCK])
 
 
-def test_blocks_without_residual_and_plain_convolutions(converted):
-    """A piece of one operation is a piece as well."""
-    assert Block("cn", 1, 1, 8).has_residual(8) is False
-    model = [Operation("CONV_2D", 0), Operation("CONV_2D", 1), Operation("CONV_2D", 2)]
+def test_pieces_of_one_operation():
+    model = [Operation("CONV_2D", n) for n in range(3)]
     assert pieces_of_operations(model, [DEPTHWISE, POINTWISE, POINTWISE]) == [0, 1, 2]

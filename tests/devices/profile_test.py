@@ -2,12 +2,12 @@
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 from keras_nas.devices import Effort, HostDevice, conversion, entries, profile
-from keras_nas.devices.operations import Operation
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import all_pieces
 from keras_nas.space import pieces
@@ -20,17 +20,22 @@ QUICK = Effort(rounds=2, min_processes=2, max_processes=3)
 def conversions(monkeypatch):
     """Replaces building and converting, which are slow; counts the conversions."""
     made = []
-    monkeypatch.setattr(conversion, "_build", lambda request: request["name"])
-    convert = lambda model, *_: made.append(model) or b"model"  # noqa: E731
+    monkeypatch.setattr(conversion, "build_piece", lambda piece, _: piece.key)
+    monkeypatch.setattr(conversion, "_empty_network", lambda: conversion.EMPTY)
+
+    def convert(name, precision, batch):
+        made.append(name)
+        return name.encode()
+
+    def operations_of_parts(parts):
+        return [["CONV_2D", "ADD"] for _ in parts]
+
     monkeypatch.setitem(conversion.CONVERTERS, "tflite", convert)
-    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
-
-    def operations(tflite, names, shapes):
-        assert tflite == b"model"
-        kinds = ("CONV_2D", "ADD")
-        return [Operation(kind, number) for number in range(len(names)) for kind in kinds]
-
-    monkeypatch.setattr(entries, "model_operations", operations)
+    monkeypatch.setattr(
+        conversion, "stitch", lambda parts: made.append("network") or b"-".join(parts)
+    )
+    monkeypatch.setattr(entries, "operations_of_parts", operations_of_parts)
+    monkeypatch.setattr(profile, "operations_of_parts", operations_of_parts)
     return made
 
 
@@ -70,7 +75,10 @@ def test_what_the_table_says_about_itself(space, fake_device, conversions, tmp_p
     names |= {n.architecture.name for n in table.calibration}
     assert set(table.samples.ratios) == names
     assert all(np.shape(rows) == (2, QUICK.rounds) for rows in table.samples.ratios.values())
-    assert len(conversions) == len(names)
+    assert conversions.count("network") == 4
+    assert sorted(set(conversions) - {"network"}) == sorted(
+        {p.key for p in all_pieces(space, CLASSES)} | {conversion.EMPTY}
+    )
     assert LatencyTable.from_json(table.to_json()) == table
 
 
@@ -88,7 +96,8 @@ def test_what_a_table_profiled_in_place_says(space, fake_profiling_device, conve
         for number, piece in enumerate(pieces(network, space.input_shape, CLASSES))
     }
     assert set(table.samples.ratios) == chosen | occurrences
-    assert len(conversions) == len(chosen) + 2
+    assert conversions.count("network") == len(chosen) + 2
+    assert len(conversions) == len(set(conversions)) + len(chosen) + 1  # each piece once
     assert set(table.entries) == {p.key for p in all_pieces(space, CLASSES)}
     assert LatencyTable.from_json(table.to_json()) == table
 
@@ -101,14 +110,30 @@ def test_a_cut_off_profile_in_place_continues(space, fake_profiling_device, conv
             space, CLASSES, device, tmp_path, networks=3, effort=QUICK
         )
 
-    device.cut_off_in_process = 1
-    with pytest.raises(KeyboardInterrupt):
-        build()
+    for process in (1, "profile 1"):
+        device.cut_off_in_process = process
+        with pytest.raises(KeyboardInterrupt):
+            build()
     device.cut_off_in_process = None
     table = build()
-    assert device.calls == ["profile 0", "profile 1", 0, 1]  # each once
+    assert device.calls == [0, 1, "profile 0", "profile 1"]  # each once
     assert build().entries == table.entries and len(device.calls) == 4
-    assert len(conversions) == 5
+    assert conversions.count("network") == 5
+
+
+def test_operations_too_fast_for_a_profile(
+    space, fake_profiling_device, conversions, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(profile, "FINEST_US", 50.0)
+    table = profile.build_latency_table(
+        space, CLASSES, fake_profiling_device, tmp_path, networks=4, effort=QUICK
+    )
+    assert re.match(
+        r"blocks timed alone, at \d+ microseconds an operation too fast for a profile; scale",
+        table.method,
+    )
+    assert not any(str(call).startswith("profile") for call in fake_profiling_device.calls)
+    assert table.scale == pytest.approx(1.25, rel=1e-6)
 
 
 def test_a_cut_off_profile_continues(space, fake_device, conversions, tmp_path):
@@ -130,7 +155,7 @@ def test_a_cut_off_profile_continues(space, fake_device, conversions, tmp_path):
     fake_device.cut_off_in_process = None
     table = build()
     assert len(conversions) == len(table.samples.ratios)  # each once
-    assert fake_device.calls == [0, 1, 0, 1]  # pieces, then networks, each once
+    assert fake_device.calls == [0, 1, 0, 1]  # networks, then pieces, each once
     again = build()
     assert fake_device.calls == [0, 1, 0, 1] and again.entries == table.entries
 
@@ -167,8 +192,7 @@ def test_calibration_networks_are_distinct_and_hold_the_extremes(space):
     assert len(profile.calibration_architectures(space, 100)) == space.size()
 
 
-def test_bad_arguments_are_refused(space, fake_device, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
+def test_bad_arguments_are_refused(space, fake_device, tmp_path):
     with pytest.raises(ValueError, match="at least 3 networks, received 2"):
         profile.build_latency_table(space, CLASSES, fake_device, tmp_path, networks=2)
     with pytest.raises(ValueError, match=r"precision .* 'int3'"):
@@ -176,11 +200,13 @@ def test_bad_arguments_are_refused(space, fake_device, tmp_path, monkeypatch):
     assert fake_device.calls == []
 
 
-def test_a_real_table(space, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "MODELS_PER_WORKER", 1000)
+@pytest.mark.parametrize("finest_us", [0.0, 5.0])
+def test_a_real_table(space, tmp_path, monkeypatch, finest_us):
+    monkeypatch.setattr(profile, "FINEST_US", finest_us)
     device = HostDevice()
     table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=3, effort=QUICK)
-    assert table.method.startswith("operations profiled inside 2 whole networks")
+    way = "blocks timed alone" if finest_us else "operations profiled inside 2 whole networks"
+    assert table.method.startswith(way)
     assert table.device == device.describe()
     assert table.batch == 1 and table.threads == 1
     # These pieces take microseconds, so only the order of magnitude is certain.

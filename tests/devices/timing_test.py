@@ -136,7 +136,7 @@ def test_profiles_are_gathered_like_runs(fake_profiling_device, covering, tmp_pa
     arguments = (device, covering, reference, effort)
     whole = timing.profile(*arguments)
     assert len(whole) == 3
-    device.cut_off_in_process = 2
+    device.cut_off_in_process = "profile 2"
     with pytest.raises(KeyboardInterrupt):
         timing.profile(*arguments, samples_directory=tmp_path)
     device.cut_off_in_process = None
