@@ -37,6 +37,7 @@ HARDCORE_NAS = SearchSpace(
 HARDCORE_NAS_TABLE_3 = dataclasses.replace(
     HARDCORE_NAS,
     name="hardcore_nas_table_3",
+    stem=dataclasses.replace(HARDCORE_NAS.stem, activation="relu"),
     stages=tuple(
         dataclasses.replace(stage, activation="relu" if stage.channels == 24 else "swish")
         for stage in HARDCORE_NAS.stages
