@@ -33,12 +33,11 @@ from keras_nas.config import (
 )
 from keras_nas.context import Context
 from keras_nas.devices import Effort, HostDevice, timing
-from keras_nas.devices.profile import reference_model
-from keras_nas.export import convert_frozen
+from keras_nas.devices.profile import model_for_table, reference_model
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.classification import accuracy
 from keras_nas.methods.runtime import Runtime
-from keras_nas.models import Supernet, build_network
+from keras_nas.models import Supernet
 from keras_nas.resources import CostModel, LatencyTable
 from keras_nas.space import Architecture, SearchSpace
 
@@ -299,8 +298,7 @@ def measured_ms(
     paths = {}
     for number, (name, architecture) in enumerate(networks.items()):
         paths[name] = folder / f"{number}.tflite"
-        model = build_network(architecture, table.input_shape, table.classes)
-        files.write_bytes(paths[name], convert_frozen(model, table.precision))
+        files.write_bytes(paths[name], model_for_table(table, architecture))
     runs = timing.measure(HostDevice(table.threads), paths, reference, Effort(0.01, rounds=12))
     return {name: timing.ratio(runs, name) * table.reference_ms for name in paths}
 

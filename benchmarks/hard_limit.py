@@ -22,11 +22,9 @@ from absl import app, flags
 from benchmarks import common
 from keras_nas import files
 from keras_nas.devices import HostDevice, measure_network
-from keras_nas.devices.profile import build_latency_table, reference_model
+from keras_nas.devices.profile import build_latency_table, model_for_table, reference_model
 from keras_nas.experiment import staged_costs
-from keras_nas.export import convert_frozen
 from keras_nas.measured_projection import Projector, best_round, close_loop
-from keras_nas.models import build_network
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import Limit, check_limits
 from keras_nas.search_record import chosen_architecture
@@ -93,8 +91,7 @@ def closed_loop(trial: Trial, reference: bytes) -> dict:
     table = trial.table
 
     def measure_ms(choice: Choice) -> tuple[float, float]:
-        model = build_network(trial.architecture(choice, "x"), table.input_shape, table.classes)
-        network = convert_frozen(model, table.precision, table.batch)
+        network = model_for_table(table, trial.architecture(choice, "x"))
         found = measure_network(HostDevice(table.threads), network, reference, table.reference_ms)
         return found.latency_ms, found.spread_ms
 

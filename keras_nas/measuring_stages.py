@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from keras_nas import files
 from keras_nas.context import Context, Outputs
 from keras_nas.devices import Effort, Measurement, measure_network
-from keras_nas.devices.profile import build_latency_table, reference_model
+from keras_nas.devices.profile import build_latency_table, model_for_table, reference_model
 from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.export import CONVERTERS
 from keras_nas.measured_projection import Projector, best_round, close_loop
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.classification import accuracy
 from keras_nas.methods.runtime import Runtime
-from keras_nas.models import build_network
 from keras_nas.progress import Bar
 from keras_nas.resources import LatencyTable
 from keras_nas.search_record import (
@@ -113,10 +112,9 @@ def _measuring(context: Context) -> Iterator[Callable[[Choice], tuple[float, flo
         architecture, _ = chosen_architecture(space, choice, "projected")
         path = folder / f"{hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]}.json"
         if not path.exists():
-            model = build_network(architecture, table.input_shape, table.classes)
             measurement = measure_network(
                 device,
-                CONVERTERS[device.format](model, table.precision, table.batch),
+                model_for_table(table, architecture, device.format),
                 reference,
                 table.reference_ms,
                 on_progress=bar.update,
@@ -153,7 +151,8 @@ def _finished(context: Context, table: LatencyTable) -> bytes:
     """The exported file that is shipped; where that is not what the device runs, the network."""
     device = context.device
     if device.format == "tflite":
-        name = "network.tflite" if table.precision == "float32" else "network_float16.tflite"
+        suffix = "" if table.precision == "float32" else f"_{table.precision}"
+        name = f"network{suffix}.tflite"
         return (context.folder / name).read_bytes()
     network = context.final_network()
     return CONVERTERS[device.format](network, table.precision, table.batch)

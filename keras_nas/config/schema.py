@@ -102,7 +102,7 @@ class DeviceConfig:
       batch: images in a call; other than 1 on `keras:cpu` and `keras:gpu` only.
       precision: that is measured: of weights in `.tflite` files, `float32` or `float16`; of Keras
         devices, `float32`, `mixed_float16` or `mixed_bfloat16`.
-      calibration_networks: whole networks that the table's scale is fitted on.
+      calibration_networks: whole networks that the table's scale and overhead are fitted on.
       target_error: relative error at which measuring an entry ends.
       max_processes: at most so many fresh processes measure.
       latency_table: file of an earlier table to use in place of measuring; refused if it was made
@@ -114,7 +114,7 @@ class DeviceConfig:
     threads: int = 1
     batch: int = 1
     precision: str = "float32"
-    calibration_networks: int = 8
+    calibration_networks: int = 10
     target_error: float = 0.01
     max_processes: int = 8
     latency_table: str = ""
