@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -15,10 +16,12 @@ from keras_nas.devices.device import Device, Progress, no_progress
 from keras_nas.export import CONVERTERS, stitch
 from keras_nas.models import build_network, build_piece
 from keras_nas.resources.latency_table import all_pieces
-from keras_nas.space import Architecture, SearchSpace, pieces
+from keras_nas.space import Architecture, BatchNorm, Piece, SearchSpace, pieces
 
 EMPTY = "empty"
 """Name of the almost empty network."""
+PIECES_IN_MEMORY = 256
+"""More than the pieces of the paper's space, which take 100 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,16 +66,17 @@ def fresh_model(
     Raises:
       ValueError: unknown precision, or a bad input shape or number of classes.
     """
-    convert = CONVERTERS[model_format]
     if model_format != "tflite":
-        return convert(build_network(architecture, input_shape, classes), precision, batch)
+        model = build_network(architecture, input_shape, classes)
+        return CONVERTERS[model_format](model, precision, batch)
     parts = pieces(architecture, input_shape, classes)
-    made = {part.key: part for part in parts}
-    converted = {
-        key: convert(build_piece(part, architecture.batch_norm), precision, batch)
-        for key, part in made.items()
-    }
-    return stitch([converted[part.key] for part in parts])
+    return stitch([_piece(part, architecture.batch_norm, precision, batch) for part in parts])
+
+
+@functools.lru_cache(maxsize=PIECES_IN_MEMORY)
+def _piece(piece: Piece, batch_norm: BatchNorm, precision: str, batch: int) -> bytes:
+    """One piece as a `.tflite` file. The next network has many of them again."""
+    return CONVERTERS["tflite"](build_piece(piece, batch_norm), precision, batch)
 
 
 def convert_models(
