@@ -10,10 +10,10 @@ import collections
 import random
 
 from keras_nas.space.architecture import Architecture
-from keras_nas.space.search_space import SearchSpace
+from keras_nas.space.staged_space import StagedSpace
 
 
-def covering_architectures(space: SearchSpace, seed: int = 0) -> list[Architecture]:
+def covering_architectures(space: StagedSpace, seed: int = 0) -> list[Architecture]:
     """Architectures of full depth that together hold every block piece of a space.
 
     Greedy: each block of each network takes the piece that was taken least so far, of these the one
@@ -30,7 +30,6 @@ def covering_architectures(space: SearchSpace, seed: int = 0) -> list[Architectu
     places = collections.Counter(key for row in rows for key in set(row))
     taken = dict.fromkeys(places, 0)
     narrowest_first = sorted(range(len(rows)), key=lambda b: sum(places[key] for key in rows[b]))
-    depths = [stage.max_depth for stage in space.stages]
     found: list[Architecture] = []
     while not all(taken.values()):
         chosen = [0] * len(rows)
@@ -38,5 +37,5 @@ def covering_architectures(space: SearchSpace, seed: int = 0) -> list[Architectu
             order = [(taken[key], places[key], generator.random()) for key in rows[b]]
             chosen[b] = order.index(min(order))
             taken[rows[b][chosen[b]]] += 1
-        found.append(space.architecture(depths, chosen, f"cover_{len(found)}"))
+        found.append(space.network_of_pieces(chosen, f"cover_{len(found)}"))
     return found
