@@ -1,4 +1,4 @@
-"""What can be chosen: blocks, architectures and search spaces as data. Pure Python."""
+"""What can be chosen: blocks, architectures and search spaces as data. Python and NumPy."""
 
 from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem
 from keras_nas.space.blocks import Block
@@ -7,6 +7,10 @@ from keras_nas.space.hardcore_nas import HARDCORE_NAS, HARDCORE_NAS_TABLE_3
 from keras_nas.space.pieces import Piece, pieces
 from keras_nas.space.search_space import SearchSpace
 from keras_nas.space.squeeze_excite import SqueezeExcite
+from keras_nas.space.staged_space import StagedSpace
+from keras_nas.space.tf_nas import TF_NAS, TF_NAS_WITHOUT_SE, tf_nas
+from keras_nas.space.tf_nas_block import TFNASBlock, TFNASOperation
+from keras_nas.space.tf_nas_space import TFNASSpace, Widths
 from keras_nas.space.values import make_divisible
 
 SPACES = {space.name: space for space in (HARDCORE_NAS, HARDCORE_NAS_TABLE_3)}
@@ -16,6 +20,8 @@ __all__ = [
     "HARDCORE_NAS",
     "HARDCORE_NAS_TABLE_3",
     "SPACES",
+    "TF_NAS",
+    "TF_NAS_WITHOUT_SE",
     "Architecture",
     "BatchNorm",
     "Block",
@@ -25,7 +31,13 @@ __all__ = [
     "Piece",
     "SearchSpace",
     "SqueezeExcite",
+    "StagedSpace",
     "Stem",
+    "TFNASBlock",
+    "TFNASOperation",
+    "TFNASSpace",
+    "Widths",
     "make_divisible",
     "pieces",
+    "tf_nas",
 ]

@@ -1,0 +1,306 @@
+"""A search space with free widths as data (TF-NAS, arXiv 2008.05314, sections 3.1 and 3.4)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem, load_object
+from keras_nas.space.blocks import Block, positive_integer
+from keras_nas.space.elastic_stage import ElasticStage
+from keras_nas.space.pieces import Piece, piece_after
+from keras_nas.space.squeeze_excite import EFFICIENT_NET, SqueezeExcite
+from keras_nas.space.staged_space import StagedSpace, read_fields, write_space
+from keras_nas.space.tf_nas_block import TFNASBlock, TFNASOperation
+
+FORMAT = "keras_nas.tf_nas_space"
+VERSION = 1
+
+Widths: TypeAlias = NDArray[np.int64]
+"""[B, O] channels of the depthwise convolution of operation o in block b."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TFNASSpace(StagedSpace):
+    """Elastic stages of blocks that each take one of O operations, in a free width.
+
+    Arrays over the space are alpha [B, O], widths [B, O], and beta [S, D], see `StagedSpace`. The
+    width of an operation is kept also while another one is chosen.
+
+    Attributes:
+      name: for files and reports.
+      stages: what is searched.
+      operations: the O candidates of every block.
+      stem, first_stages: fixed beginning. final_stages, head: fixed end.
+      squeeze_excite: what squeeze-and-excitation is like; operations say how wide it is.
+      batch_norm: constants of every batch norm.
+      resolution: height and width of the input.
+      knot_spacing: latency is measured at every operation's smallest width, every so many channels
+        above it, and at its largest; in between it is interpolated.
+
+    Raises:
+      ValueError: no stage or operation, an operation twice, or bounds that hold no width.
+    """
+
+    name: str
+    stages: tuple[ElasticStage, ...]
+    operations: tuple[TFNASOperation, ...]
+    stem: Stem = Stem()
+    first_stages: tuple[tuple[Block, ...], ...] = ()
+    final_stages: tuple[tuple[Block, ...], ...] = ()
+    head: Head = Head()
+    squeeze_excite: SqueezeExcite = EFFICIENT_NET
+    batch_norm: BatchNorm = BatchNorm()
+    resolution: int = 224
+    knot_spacing: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError(f"search space {self.name!r} needs at least one elastic stage.")
+        if not self.operations or len(set(self.operations)) != len(self.operations):
+            names = [operation.name for operation in self.operations]
+            raise ValueError(
+                f"search space {self.name!r} needs at least one operation, each once, received "
+                f"{names}."
+            )
+        if self.squeeze_excite.reference != "input":
+            raise ValueError(
+                f"search space {self.name!r}: squeeze-and-excitation should be relative to the "
+                "block's input, since widths change during the search; received reference "
+                f"{self.squeeze_excite.reference!r}."
+            )
+        positive_integer(self.resolution, "resolution")
+        positive_integer(self.knot_spacing, "knot spacing of latency")
+        low, high = self.smallest_widths(), self.largest_widths()
+        for b, o in np.argwhere((low > high) | (low < 1)):
+            raise ValueError(
+                f"search space {self.name!r}: operation {self.operations[o].name} of block {b} has "
+                f"no whole width between its bounds; its input has {self.blocks[b].input_channels} "
+                "channels. Widen the expansion ratios."
+            )
+        for operation in range(len(self.operations)):
+            self.block(0, operation, int(low[0, operation]))  # a Block checks its own ranges
+
+    @property
+    def blocks(self) -> tuple[TFNASBlock, ...]:
+        """The B searchable blocks."""
+        shapes = self.block_input_shapes
+        return tuple(
+            TFNASBlock(
+                stage=s,
+                index=b - self.first_blocks[s],
+                input_resolution=shapes[b][0],
+                input_channels=shapes[b][2],
+                output_channels=self.stages[s].channels,
+                stride=self.stages[s].stride if b == self.first_blocks[s] else 1,
+                activation=self.stages[s].activation,
+            )
+            for b, s in enumerate(self.stage_of_block)
+        )
+
+    def smallest_widths(self) -> Widths:
+        """Lower bounds of all widths, [B, O]."""
+        return self._table(lambda o, channels: math.ceil(o.expansion_low * channels))
+
+    def initial_widths(self) -> Widths:
+        """What a search starts with, [B, O]."""
+        return self._table(lambda o, channels: round(o.expansion_ratio * channels))
+
+    def largest_widths(self) -> Widths:
+        """Upper bounds of all widths, [B, O]."""
+        return self._table(lambda o, channels: math.floor(o.expansion_high * channels))
+
+    def se_widths(self) -> Widths:
+        """Channels of the squeeze-and-excitation bottleneck, [B, O]; 0 where there is none."""
+        width = self.squeeze_excite.width
+        return self._table(lambda o, channels: width(o.se, channels, 0) if o.se else 0)
+
+    def _table(self, value: Callable[[TFNASOperation, int], int]) -> Widths:
+        """[B, O] of what an operation and a block's input channels give."""
+        channels = [shape[2] for shape in self.block_input_shapes]
+        return np.array([[value(o, c) for o in self.operations] for c in channels], np.int64)
+
+    def check_widths(self, widths: ArrayLike) -> Widths:
+        """The widths as an int64 array [B, O].
+
+        Raises:
+          ValueError: another shape, no integers, or a width outside its bounds, which is named.
+        """
+        array = np.asarray(widths)
+        low, high = self.smallest_widths(), self.largest_widths()
+        if array.shape != low.shape or not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(
+                f"widths of space {self.name!r} should be integers of shape {low.shape} (blocks, "
+                f"operations), received {array.dtype} of shape {array.shape}."
+            )
+        for b, o in np.argwhere((array < low) | (array > high)):
+            raise ValueError(
+                f"width of operation {self.operations[o].name} in block {b} should be {low[b, o]} "
+                f"to {high[b, o]}, received {array[b, o]}."
+            )
+        return array.astype(np.int64)
+
+    def check_operations(self, operations: Sequence[int]) -> None:
+        """Raises ValueError where `operations` are not one of the O operations for each block."""
+        blocks = len(self.stage_of_block)
+        last = len(self.operations) - 1
+        if len(operations) != blocks or not all(0 <= o <= last for o in operations):
+            raise ValueError(
+                f"space {self.name!r} needs an operation 0 to {last} for each of its {blocks} "
+                f"blocks, received {list(operations)}."
+            )
+
+    def knots(self, block: int, operation: int) -> tuple[int, ...]:
+        """Widths at which latency is measured, ascending."""
+        low = int(self.smallest_widths()[block, operation])
+        high = int(self.largest_widths()[block, operation])
+        return (*range(low, high, self.knot_spacing), high)
+
+    def size(self) -> int:
+        """How many choices of operations and depths the space holds, widths not counted."""
+        choices = len(self.operations)
+        per_stage = (range(stage.min_depth, stage.max_depth + 1) for stage in self.stages)
+        return math.prod(sum(choices**depth for depth in depths) for depths in per_stage)
+
+    def block(self, block: int, operation: int, width: int) -> Block:
+        """Searchable block number `block` with one of the O operations in a width."""
+        stage = self.stages[self.stage_of_block[block]]
+        choice = self.operations[operation]
+        return Block(
+            kind="ir",
+            kernel_size=choice.kernel_size,
+            stride=stage.stride if block in self.first_blocks else 1,
+            channels=stage.channels,
+            se_ratio=choice.se,
+            activation=stage.activation,
+            squeeze_excite=self.squeeze_excite if choice.se else SqueezeExcite(),
+            fixed_middle_channels=int(width),
+        )
+
+    def architecture(
+        self,
+        operations: Sequence[int],
+        depths: Sequence[int] | None,
+        widths: ArrayLike,
+        name: str = "network",
+    ) -> Architecture:
+        """The architecture with operation `operations[b]` in block b, `depths[s]` blocks in stage s
+        (None: all of them), and the chosen operations' widths out of `widths` [B, O].
+
+        Raises:
+          ValueError: wrong lengths, or a value outside the space.
+        """
+        self.check_operations(operations)
+        depths = [stage.max_depth for stage in self.stages] if depths is None else depths
+        self.check_depths(depths)
+        array = self.check_widths(widths)
+        elastic = [
+            tuple(
+                self.block(b, operations[b], array[b, operations[b]])
+                for b in range(first, first + depth)
+            )
+            for first, depth in zip(self.first_blocks, depths, strict=True)
+        ]
+        return self.with_elastic(elastic, name)
+
+    def encode(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...], Widths]:
+        """The inverse of `architecture`: operations [B] (0 beyond the depth), depths [S], and
+        widths [B, O], which are initial where they do not count.
+
+        Where two operations hold a block (at the bound between two expansion ratios), it is the
+        first. Padding does not count.
+
+        Raises:
+          ValueError: the architecture is not in this space; names the first difference.
+        """
+        stages = self.elastic_blocks(architecture)
+        operations = [0] * len(self.stage_of_block)
+        widths = self.initial_widths()
+        low, high = self.smallest_widths(), self.largest_widths()
+        for s, (first, blocks) in enumerate(zip(self.first_blocks, stages, strict=True)):
+            for b, block in enumerate(blocks, start=first):
+                width = block.fixed_middle_channels
+                found = [
+                    o
+                    for o in range(len(self.operations))
+                    if low[b, o] <= width <= high[b, o] and self.block(b, o, width) == block
+                ]
+                if not found:
+                    raise ValueError(
+                        f"architecture {architecture.name!r} is not in space {self.name!r}: stage "
+                        f"{s} cannot hold {block.to_string()}."
+                    )
+                operations[b] = found[0]
+                widths[b, found[0]] = width
+        return tuple(operations), tuple(map(len, stages)), widths
+
+    def heaviest(self) -> Architecture:
+        """Largest depth, width, kernel size and squeeze-and-excitation everywhere."""
+        order = [(o.expansion_high, o.kernel_size, o.se) for o in self.operations]
+        operations = [order.index(max(order))] * len(self.stage_of_block)
+        return self.architecture(operations, None, self.largest_widths(), "heaviest")
+
+    def lightest(self) -> Architecture:
+        """Smallest depth, width, kernel size and squeeze-and-excitation everywhere."""
+        order = [(o.expansion_low, o.kernel_size, o.se) for o in self.operations]
+        operations = [order.index(min(order))] * len(self.stage_of_block)
+        depths = [stage.min_depth for stage in self.stages]
+        return self.architecture(operations, depths, self.smallest_widths(), "lightest")
+
+    def random(self, seed: int) -> Architecture:
+        """Depths, operations and widths (out of the knots) drawn uniformly and independently;
+        repeats by `seed`."""
+        generator = random.Random(seed)
+        depths = [generator.randint(stage.min_depth, stage.max_depth) for stage in self.stages]
+        operations = [generator.randrange(len(self.operations)) for _ in self.stage_of_block]
+        widths = self.initial_widths()
+        for b, o in enumerate(operations):
+            widths[b, o] = generator.choice(self.knots(b, o))
+        return self.architecture(operations, depths, widths, f"random_{seed}")
+
+    def block_pieces(self) -> list[list[Piece]]:
+        """Pieces [B][*]: every block with every operation at every knot, on its input shape."""
+        return [
+            [piece_after(shape, self.block(b, o, width)) for o, width in self._measured_choices(b)]
+            for b, shape in enumerate(self.block_input_shapes)
+        ]
+
+    def network_of_pieces(self, choices: Sequence[int], name: str) -> Architecture:
+        """The architecture of full depth whose block b is piece `choices[b]` of
+        `block_pieces()[b]`."""
+        chosen = [self._measured_choices(b)[choice] for b, choice in enumerate(choices)]
+        widths = self.initial_widths()
+        for b, (o, width) in enumerate(chosen):
+            widths[b, o] = width
+        return self.architecture([o for o, _ in chosen], None, widths, name)
+
+    def _measured_choices(self, block: int) -> list[tuple[int, int]]:
+        """Operation and width of a block's pieces."""
+        return [(o, w) for o in range(len(self.operations)) for w in self.knots(block, o)]
+
+    def to_json(self) -> str:
+        """The space as JSON text; `from_json` reads it back exactly."""
+        return write_space(self, dataclasses.asdict(self), FORMAT, VERSION)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "search space") -> TFNASSpace:
+        """Reads JSON text written by `to_json`, or by hand; `where` names its origin in errors.
+
+        Raises:
+          ValueError: damaged JSON, another format, missing, unknown or bad fields.
+        """
+        value = load_object(text, where, FORMAT, VERSION)
+        own = {
+            "operations": lambda rows: tuple(TFNASOperation(**row) for row in rows),
+            "squeeze_excite": lambda row: SqueezeExcite(**row),
+        }
+        try:
+            return cls(**read_fields(value, own))
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{where} is not a valid search space: {error}") from None
