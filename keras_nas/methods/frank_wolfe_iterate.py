@@ -14,8 +14,8 @@ from keras_nas.solvers.polytope import Polytope
 from keras_nas.solvers.staged_costs import StagedCosts
 from tpu.phase import Metrics
 
-FEASIBILITY_TOLERANCE = 1e-9
-"""Relative excess over a limit that the rounding of float64 may leave in an iterate."""
+ROUNDING = {tf.float64: 1e-9, tf.float32: 1e-5}
+"""Relative excess over a limit that rounding may leave in an iterate of that dtype."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,11 +37,16 @@ class Plan:
 
 
 class State:
-    """What changes: alpha, beta, their newest and averaged gradients, and how often averaged."""
+    """What changes: alpha, beta, their newest and averaged gradients, and how often averaged.
 
-    def __init__(self, alpha: np.ndarray, beta: np.ndarray):
+    Args:
+      alpha, beta: where the search starts.
+      dtype: of all of them.
+    """
+
+    def __init__(self, alpha: np.ndarray, beta: np.ndarray, dtype: tf.DType = tf.float64):
         def variable(value, name):
-            return tf.Variable(value, dtype=tf.float64, trainable=False, name=name)
+            return tf.Variable(value, dtype=dtype, trainable=False, name=name)
 
         self.alpha, self.beta = variable(alpha, "alpha"), variable(beta, "beta")
         self.alpha_gradient = variable(np.zeros_like(alpha), "alpha_gradient")
@@ -60,6 +65,14 @@ class State:
             return self.beta, self.beta_gradient, self.beta_average
         return self.alpha, self.alpha_gradient, self.alpha_average
 
+    def point(self) -> tuple[np.ndarray, np.ndarray]:
+        """alpha [B, C] and beta [S, D] in float64."""
+        return _float64(self.alpha), _float64(self.beta)
+
+
+def _float64(variable: tf.Variable) -> np.ndarray:
+    return variable.numpy().astype(np.float64)
+
 
 def host_update(plan: Plan, state: State, step: int) -> Metrics:
     """One Frank-Wolfe step in NumPy, between compiled loops.
@@ -75,16 +88,15 @@ def host_update(plan: Plan, state: State, step: int) -> Metrics:
     is_beta = int(plan.updates_beta[step - 1])
     gamma = float(plan.step_sizes[step - 1])
     moved, gradient_variable, average_variable = state.block(is_beta)
-    costs = plan.costs
+    costs, (alpha, beta) = plan.costs, state.point()
     if is_beta:
-        coefficients, allowed = costs.beta_costs(state.alpha.numpy()), costs.allowed_beta
+        x, coefficients, allowed = beta, costs.beta_costs(alpha), costs.allowed_beta
     else:
-        coefficients, allowed = costs.alpha_costs(state.beta.numpy()), costs.allowed_alpha
+        x, coefficients, allowed = alpha, costs.alpha_costs(beta), costs.allowed_alpha
     polytope = Polytope(coefficients, plan.limits - costs.fixed, allowed)
     averaged = state.averaged.numpy()
-    earlier = average_variable.numpy() if averaged[is_beta] else None
-    gradient = averaged_gradient(earlier, gradient_variable.numpy(), plan.gradient_average)
-    x = moved.numpy()
+    earlier = _float64(average_variable) if averaged[is_beta] else None
+    gradient = averaged_gradient(earlier, _float64(gradient_variable), plan.gradient_average)
     vertex = linear_step(polytope, gradient, "auto", idle_rows(polytope, gradient), x)
     moved.assign(frank_wolfe_update(x, vertex, gamma))
     average_variable.assign(gradient)
@@ -102,13 +114,13 @@ def host_update(plan: Plan, state: State, step: int) -> Metrics:
 
 
 def check_feasible(plan: Plan, state: State, step: int) -> np.ndarray:
-    """Expected costs [R] of the iterate.
+    """Expected costs [R] of the iterate, in float64 whatever its own dtype.
 
     Raises:
       ValueError: one is over its limit by more than rounding.
     """
-    expected = plan.costs.expected_cost(state.alpha.numpy(), state.beta.numpy())
-    if np.any(expected > plan.limits * (1 + FEASIBILITY_TOLERANCE)):
+    expected = plan.costs.expected_cost(*state.point())
+    if np.any(expected > plan.limits * (1 + ROUNDING[state.alpha.dtype])):
         raise ValueError(
             f"search step {step} left the feasible set: expected costs {expected.tolist()}, limits "
             f"{plan.limits.tolist()}. This should not happen; please report it."

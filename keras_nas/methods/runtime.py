@@ -31,6 +31,12 @@ class Runtime:
     save_every_seconds: float = 60.0
     on_progress: Callable[[Progress], None] | None = None
 
+    @property
+    def iterate_dtype(self) -> tf.DType:
+        """Of probabilities that a step moves: float64, but on a TPU, which has none, float32."""
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        return tf.float32 if on_tpu else tf.float64
+
     def run(self, phase: Phase) -> list[Metrics]:
         """Runs a phase to its end, continuing from its newest checkpoint; returns its history."""
         return run_phase(
