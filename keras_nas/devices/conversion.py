@@ -16,7 +16,7 @@ from keras_nas.devices.device import Device, Progress, no_progress
 from keras_nas.export import CONVERTERS, stitch
 from keras_nas.models import build_network, build_piece
 from keras_nas.resources.latency_table import all_pieces
-from keras_nas.space import Architecture, BatchNorm, Piece, SearchSpace, pieces
+from keras_nas.space import Architecture, BatchNorm, Piece, StagedSpace, pieces
 
 EMPTY = "empty"
 """Name of the almost empty network."""
@@ -35,7 +35,7 @@ class Target:
       precision: see `export.convert_frozen`.
     """
 
-    space: SearchSpace
+    space: StagedSpace
     classes: int
     device: Device
     precision: str

@@ -18,7 +18,7 @@ from keras_nas.devices.conversion import EMPTY
 from keras_nas.devices.device import Profile, Run
 from keras_nas.devices.operations import Operation, pieces_of_operations
 from keras_nas.export import operations_of_parts
-from keras_nas.space import Architecture, SearchSpace, pieces
+from keras_nas.space import Architecture, StagedSpace, pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ def in_place(
     profiles: Sequence[Profile],
     networks: Sequence[Architecture],
     paths: Mapping[str, Path],
-    space: SearchSpace,
+    space: StagedSpace,
     classes: int,
 ) -> Entries:
     """A piece costs the sum of its operations, its mean over all places where it occurs.

@@ -27,7 +27,7 @@ from keras_nas.devices.timing import Effort
 from keras_nas.export import operations_of_parts
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import RawSamples, all_pieces
-from keras_nas.space import Architecture, SearchSpace, pieces
+from keras_nas.space import Architecture, StagedSpace, pieces
 from keras_nas.space.cover import covering_architectures
 
 Convert = Callable[..., dict[str, Path]]
@@ -39,7 +39,7 @@ FINEST_US = 5.0
 
 
 def build_latency_table(
-    space: SearchSpace,
+    space: StagedSpace,
     classes: int,
     device: Device,
     samples_directory: str | Path,
@@ -174,7 +174,7 @@ def _table(
     )
 
 
-def calibration_architectures(space: SearchSpace, count: int) -> list[Architecture]:
+def calibration_architectures(space: StagedSpace, count: int) -> list[Architecture]:
     """The lightest (the reference network), the heaviest, and distinct random networks."""
     found = {a.stages: a for a in (space.lightest(), space.heaviest())}
     for seed in range(100 * count):

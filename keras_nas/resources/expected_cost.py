@@ -15,9 +15,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from keras_nas.space import Piece, SearchSpace
+from keras_nas.space import Piece, StagedSpace
 
 Array = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class CostModel:
 
 
 def cost_model(
-    space: SearchSpace,
+    space: StagedSpace,
     piece_cost: Callable[[Piece], float],
     classes: int,
     *,
@@ -99,11 +99,18 @@ def cost_model(
       overhead: cost of a network beyond its pieces.
     """
     fixed = overhead + float(sum(map(piece_cost, space.fixed_pieces(classes))))
-    costs = np.array([[piece_cost(piece) for piece in row] for row in space.block_pieces()])
+    costs = [[piece_cost(piece) for piece in row] for row in space.block_pieces()]
+    return staged_cost_model(space, costs, name=name, fixed=fixed)
+
+
+def staged_cost_model(
+    space: StagedSpace, block_costs: ArrayLike, *, name: str, fixed: float
+) -> CostModel:
+    """Costs [B, C] of a space's blocks with what its depths reach."""
     depths = np.array(space.depths)  # [S, D]
     stage_of_block = np.array(space.stage_of_block)  # [B]
     index_in_stage = np.arange(len(stage_of_block)) - np.array(space.first_blocks)[stage_of_block]
     own_stage = stage_of_block[:, None] == np.arange(len(depths))  # [B, S]
     reached = index_in_stage[:, None, None] < depths  # [B, S, D]
     reach = (own_stage[:, :, None] & reached).astype(np.float64)  # [B, S, D]
-    return CostModel(name, fixed, costs.astype(np.float64), reach, depths > 0)
+    return CostModel(name, fixed, np.asarray(block_costs, np.float64), reach, depths > 0)

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nas.resources.expected_cost import CostModel, cost_model
-from keras_nas.space import Architecture, Piece, SearchSpace, pieces
+from keras_nas.space import Architecture, Piece, StagedSpace, pieces
 from keras_nas.space.architecture import load_object
 from keras_nas.space.blocks import positive_integer
 from keras_nas.space.pieces import Shape, check_input_shape
@@ -182,13 +182,13 @@ class LatencyTable:
         parts = pieces(architecture, input_shape, classes)
         return self.overhead_ms + math.fsum(map(self.piece_ms, parts))
 
-    def cost_model(self, space: SearchSpace, classes: int) -> CostModel:
+    def cost_model(self, space: StagedSpace, classes: int) -> CostModel:
         """The table as costs [B, C] of a space, named `latency_ms`.
 
         Raises:
           ValueError: the table was not made for this space or number of classes.
         """
-        self._check_space(space, classes)
+        self.check_space(space, classes)
         return cost_model(
             space, self.piece_ms, classes, name="latency_ms", overhead=self.overhead_ms
         )
@@ -199,7 +199,7 @@ class LatencyTable:
         device: DeviceDescription,
         precision: str,
         threads: int,
-        space: SearchSpace,
+        space: StagedSpace,
         input_shape: Sequence[int],
         classes: int,
         batch: int = 1,
@@ -216,9 +216,14 @@ class LatencyTable:
         self._compare("threads", self.threads, threads)
         self._compare("batch", self.batch, batch)
         self._compare("input_shape", self.input_shape, check_input_shape(input_shape))
-        self._check_space(space, classes)
+        self.check_space(space, classes)
 
-    def _check_space(self, space: SearchSpace, classes: int) -> None:
+    def check_space(self, space: StagedSpace, classes: int) -> None:
+        """Refuses the table for a space that it does not cover.
+
+        Raises:
+          ValueError: another input size or number of classes, or pieces without an entry.
+        """
         self._compare("input_shape", self.input_shape, space.input_shape)
         self._compare("classes", self.classes, classes)
         needed = {piece.key for piece in all_pieces(space, classes)}
@@ -277,7 +282,7 @@ class LatencyTable:
             ) from None
 
 
-def all_pieces(space: SearchSpace, classes: int) -> list[Piece]:
+def all_pieces(space: StagedSpace, classes: int) -> list[Piece]:
     """Every distinct piece of a space, in order of first appearance."""
     rows = [space.fixed_pieces(classes), *space.block_pieces()]
     return list({piece.key: piece for row in rows for piece in row}.values())

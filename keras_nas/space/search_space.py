@@ -104,21 +104,21 @@ class SearchSpace(StagedSpace):
                 f"space {self.name!r} has {len(self.stages)} stages and {len(self.stage_of_block)} "
                 f"blocks, received {len(depths)} depths and {len(configurations)} configurations."
             )
-        self.check_depths(depths)
-        elastic = []
-        for s, first in enumerate(self.first_blocks):
-            chosen = configurations[first : first + depths[s]]
-            if not all(0 <= c < len(self.configurations) for c in chosen):
+        running = self.blocks_of_depths(depths)
+        elastic: list[list[Block]] = [[] for _ in self.stages]
+        for b in running:
+            s = self.stage_of_block[b]
+            if not 0 <= configurations[b] < len(self.configurations):
                 raise ValueError(
                     f"configurations of stage {s} should be 0 to {len(self.configurations) - 1}, "
-                    f"received {list(chosen)}."
+                    f"received {configurations[b]}."
                 )
-            elastic.append(tuple(self.block(s, i, c) for i, c in enumerate(chosen)))
-        return self.with_elastic(elastic, name)
+            elastic[s].append(self.block(s, len(elastic[s]), configurations[b]))
+        return self.with_elastic(list(map(tuple, elastic)), name)
 
     def network_of_pieces(self, choices: Sequence[int], name: str) -> Architecture:
         """The architecture of full depth in configurations `choices` [B]."""
-        return self.architecture([stage.max_depth for stage in self.stages], choices, name)
+        return self.architecture(self.largest_depths, choices, name)
 
     def encode(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The inverse of `architecture`: depths [S] and configurations [B] (0 beyond the depth).
@@ -144,8 +144,7 @@ class SearchSpace(StagedSpace):
     def heaviest(self) -> Architecture:
         """Largest depth, expansion ratio, kernel size and squeeze-and-excitation everywhere."""
         last = len(self.configurations) - 1
-        depths = [stage.max_depth for stage in self.stages]
-        return self.architecture(depths, [last] * len(self.stage_of_block), "heaviest")
+        return self.architecture(self.largest_depths, [last] * len(self.stage_of_block), "heaviest")
 
     def lightest(self) -> Architecture:
         """Smallest depth, expansion ratio, kernel size and squeeze-and-excitation everywhere."""

@@ -146,15 +146,21 @@ class TFNASSpace(StagedSpace):
             )
         return array.astype(np.int64)
 
-    def check_operations(self, operations: Sequence[int]) -> None:
-        """Raises ValueError where `operations` are not one of the O operations for each block."""
-        blocks = len(self.stage_of_block)
-        last = len(self.operations) - 1
+    def chosen_blocks(
+        self, operations: Sequence[int], depths: Sequence[int] | None
+    ) -> tuple[int, ...]:
+        """Numbers of the blocks that a network of depths [S] (None: all blocks) has.
+
+        Raises:
+          ValueError: `operations` [B] or `depths` are not choices of the space.
+        """
+        blocks, last = len(self.stage_of_block), len(self.operations) - 1
         if len(operations) != blocks or not all(0 <= o <= last for o in operations):
             raise ValueError(
                 f"space {self.name!r} needs an operation 0 to {last} for each of its {blocks} "
                 f"blocks, received {list(operations)}."
             )
+        return self.blocks_of_depths(self.largest_depths if depths is None else depths)
 
     def knots(self, block: int, operation: int) -> tuple[int, ...]:
         """Widths at which latency is measured, ascending."""
@@ -196,18 +202,12 @@ class TFNASSpace(StagedSpace):
         Raises:
           ValueError: wrong lengths, or a value outside the space.
         """
-        self.check_operations(operations)
-        depths = [stage.max_depth for stage in self.stages] if depths is None else depths
-        self.check_depths(depths)
         array = self.check_widths(widths)
-        elastic = [
-            tuple(
-                self.block(b, operations[b], array[b, operations[b]])
-                for b in range(first, first + depth)
-            )
-            for first, depth in zip(self.first_blocks, depths, strict=True)
-        ]
-        return self.with_elastic(elastic, name)
+        elastic: list[list[Block]] = [[] for _ in self.stages]
+        for b in self.chosen_blocks(operations, depths):
+            block = self.block(b, operations[b], array[b, operations[b]])
+            elastic[self.stage_of_block[b]].append(block)
+        return self.with_elastic(list(map(tuple, elastic)), name)
 
     def encode(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...], Widths]:
         """The inverse of `architecture`: operations [B] (0 beyond the depth), depths [S], and
