@@ -1,0 +1,85 @@
+"""Elasticity-scaling of a network of TF-NAS' space, and the check that it keeps its target."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_nas.resources.width_latency import WidthLatency
+from keras_nas.solvers.elasticity_scaling import Integers, Scaling, elasticity_scaling
+from keras_nas.space import Widths
+
+
+def scale_network(
+    latency: WidthLatency,
+    operations: Sequence[int],
+    depths: Sequence[int] | None,
+    widths: Widths,
+    target_ms: float,
+) -> tuple[Widths, Scaling]:
+    """Scales the widths that a network uses; the others stay.
+
+    Args:
+      latency: of the space.
+      operations, depths, widths: the network, as of `TFNASSpace.architecture`.
+      target_ms: latency that is not to be exceeded.
+
+    Returns:
+      Widths [B, O], and what was done.
+
+    Raises:
+      ValueError: a choice or width outside the space.
+
+    Warns:
+      UserWarning: the network cannot keep the target; its widths are then the smallest.
+    """
+    space = latency.space
+    blocks = np.array(space.chosen_blocks(operations, depths))  # [N]
+    used = (blocks, np.asarray(operations)[blocks])
+    checked = space.check_widths(widths)
+
+    def with_widths(chosen: Integers) -> Widths:
+        replaced = checked.copy()
+        replaced[used] = chosen
+        return replaced
+
+    scaling = elasticity_scaling(
+        checked[used],
+        space.smallest_widths()[used],
+        space.largest_widths()[used],
+        np.array(space.stage_of_block)[blocks],
+        lambda chosen: latency.network_ms(operations, depths, with_widths(chosen)),
+        target_ms,
+    )
+    if not scaling.kept:
+        warnings.warn(
+            f"elasticity-scaling cannot bring this network to {target_ms:.6g} ms: with the "
+            f"smallest widths it takes {scaling.latency_ms:.6g} ms.",
+            stacklevel=2,
+        )
+    return with_widths(scaling.widths), scaling
+
+
+def check_network(
+    latency: WidthLatency,
+    operations: Sequence[int],
+    depths: Sequence[int] | None,
+    widths: Widths,
+    target_ms: float,
+) -> float:
+    """The network's latency, ms, which keeps the target exactly: no tolerance.
+
+    Raises:
+      ValueError: it does not; or a choice or width outside the space.
+    """
+    network_ms = latency.network_ms(operations, depths, widths)
+    if not network_ms <= target_ms:
+        fastest, slowest = latency.range_ms()
+        raise ValueError(
+            f"the network takes {network_ms:.17g} ms, above its target of {target_ms:.17g} ms. "
+            f"Networks of the space take {fastest:.6g} to {slowest:.6g} ms: raise the target, or "
+            "search longer with a larger weight of latency."
+        )
+    return network_ms
