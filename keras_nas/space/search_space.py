@@ -104,17 +104,17 @@ class SearchSpace(StagedSpace):
                 f"space {self.name!r} has {len(self.stages)} stages and {len(self.stage_of_block)} "
                 f"blocks, received {len(depths)} depths and {len(configurations)} configurations."
             )
-        running = self.blocks_of_depths(depths)
-        elastic: list[list[Block]] = [[] for _ in self.stages]
-        for b in running:
-            s = self.stage_of_block[b]
-            if not 0 <= configurations[b] < len(self.configurations):
+        self.check_depths(depths)
+        elastic = []
+        for s, first in enumerate(self.first_blocks):
+            chosen = configurations[first : first + depths[s]]
+            if not all(0 <= c < len(self.configurations) for c in chosen):
                 raise ValueError(
                     f"configurations of stage {s} should be 0 to {len(self.configurations) - 1}, "
-                    f"received {configurations[b]}."
+                    f"received {list(chosen)}."
                 )
-            elastic[s].append(self.block(s, len(elastic[s]), configurations[b]))
-        return self.with_elastic(list(map(tuple, elastic)), name)
+            elastic.append(tuple(self.block(s, i, c) for i, c in enumerate(chosen)))
+        return self.with_elastic(elastic, name)
 
     def network_of_pieces(self, choices: Sequence[int], name: str) -> Architecture:
         """The architecture of full depth in configurations `choices` [B]."""

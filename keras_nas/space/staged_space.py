@@ -130,12 +130,8 @@ class StagedSpace(abc.ABC):
         """Depths [S] of a network with all blocks."""
         return tuple(stage.max_depth for stage in self.stages)
 
-    def blocks_of_depths(self, depths: Sequence[int]) -> tuple[int, ...]:
-        """Numbers of the blocks that a network of depths [S] has.
-
-        Raises:
-          ValueError: the depths are not those of a network of the space.
-        """
+    def check_depths(self, depths: Sequence[int]) -> None:
+        """Raises ValueError where `depths` [S] are not those of a network of the space."""
         if len(depths) != len(self.stages):
             raise ValueError(
                 f"space {self.name!r} has {len(self.stages)} stages, received {len(depths)} depths."
@@ -146,6 +142,10 @@ class StagedSpace(abc.ABC):
                     f"depth of stage {s} should be {stage.min_depth} to {stage.max_depth}, "
                     f"received {depth}."
                 )
+
+    def blocks_of_depths(self, depths: Sequence[int]) -> tuple[int, ...]:
+        """Numbers of the blocks that a network of depths [S] has; raises as `check_depths`."""
+        self.check_depths(depths)
         starts = zip(self.first_blocks, depths, strict=True)
         return tuple(b for first, depth in starts for b in range(first, first + depth))
 
