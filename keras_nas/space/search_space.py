@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import random
 from collections.abc import Sequence
 
@@ -72,9 +71,7 @@ class SearchSpace(StagedSpace):
 
     def size(self) -> int:
         """How many architectures the space holds."""
-        choices = len(self.configurations)
-        per_stage = (range(stage.min_depth, stage.max_depth + 1) for stage in self.stages)
-        return math.prod(sum(choices**depth for depth in depths) for depths in per_stage)
+        return self.networks_of(len(self.configurations))
 
     def block(self, stage: int, index: int, configuration: int) -> Block:
         """The `index`-th block of `stage` (from 0) in one of the C configurations."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -95,7 +97,7 @@ class StagedSpace(abc.ABC):
         """(resolution, resolution, 3)."""
         return (self.resolution, self.resolution, 3)
 
-    @property
+    @functools.cached_property
     def block_input_shapes(self) -> tuple[Shape, ...]:
         """Height, width, channels of every block's input, length B."""
         shape = self.fixed_pieces(1)[len(self.first_stages_blocks())].output_shape
@@ -124,6 +126,11 @@ class StagedSpace(abc.ABC):
             to_end.append(piece_after(shape, block))
             shape = to_end[-1].output_shape
         return [*from_start, *to_end, Piece(self.head, shape, (1, 1, classes))]
+
+    def networks_of(self, choices: int) -> int:
+        """How many networks there are with so many choices for each block."""
+        per_stage = (range(stage.min_depth, stage.max_depth + 1) for stage in self.stages)
+        return math.prod(sum(choices**depth for depth in depths) for depths in per_stage)
 
     @property
     def largest_depths(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from keras_nas.space.values import format_number, positive_integer
+from keras_nas.space.values import positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,8 @@ class TFNASOperation:
 
     def __post_init__(self) -> None:
         positive_integer(self.kernel_size, "kernel size of an operation")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel size should be odd, received {self.kernel_size}.")
         if not 0 < self.expansion_low <= self.expansion_high < math.inf:
             raise ValueError(
                 "an operation's expansion ratios should be 0 < expansion_low <= expansion_high, "
@@ -48,7 +50,7 @@ class TFNASOperation:
     @property
     def name(self) -> str:
         """As the authors write it: `k5_e6_se`."""
-        text = f"k{self.kernel_size}_e{format_number(self.expansion_ratio)}"
+        text = f"k{self.kernel_size}_e{self.expansion_ratio:g}"
         return f"{text}_se" if self.se else text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -34,13 +35,10 @@ class TFNASSpace(StagedSpace):
     width of an operation is kept also while another one is chosen.
 
     Attributes:
-      name: for files and reports.
-      stages: what is searched.
+      name, stages, stem, first_stages, final_stages, head, batch_norm, resolution: see
+        `StagedSpace`.
       operations: the O candidates of every block.
-      stem, first_stages: fixed beginning. final_stages, head: fixed end.
       squeeze_excite: what squeeze-and-excitation is like; operations say how wide it is.
-      batch_norm: constants of every batch norm.
-      resolution: height and width of the input.
       knot_spacing: latency is measured at every operation's smallest width, every so many channels
         above it, and at its largest; in between it is interpolated.
 
@@ -77,15 +75,13 @@ class TFNASSpace(StagedSpace):
             )
         positive_integer(self.resolution, "resolution")
         positive_integer(self.knot_spacing, "knot spacing of latency")
-        low, high = self.smallest_widths(), self.largest_widths()
-        for b, o in np.argwhere((low > high) | (low < 1)):
+        low, high = self._bounds
+        for b, o in np.argwhere(low > high):
             raise ValueError(
                 f"search space {self.name!r}: operation {self.operations[o].name} of block {b} has "
                 f"no whole width between its bounds; its input has {self.blocks[b].input_channels} "
                 "channels. Widen the expansion ratios."
             )
-        for operation in range(len(self.operations)):
-            self.block(0, operation, int(low[0, operation]))  # a Block checks its own ranges
 
     @property
     def blocks(self) -> tuple[TFNASBlock, ...]:
@@ -121,6 +117,10 @@ class TFNASSpace(StagedSpace):
         width = self.squeeze_excite.width
         return self._table(lambda o, channels: width(o.se, channels, 0) if o.se else 0)
 
+    @functools.cached_property
+    def _bounds(self) -> tuple[Widths, Widths]:
+        return self.smallest_widths(), self.largest_widths()
+
     def _table(self, value: Callable[[TFNASOperation, int], int]) -> Widths:
         """[B, O] of what an operation and a block's input channels give."""
         channels = [shape[2] for shape in self.block_input_shapes]
@@ -133,7 +133,7 @@ class TFNASSpace(StagedSpace):
           ValueError: another shape, no integers, or a width outside its bounds, which is named.
         """
         array = np.asarray(widths)
-        low, high = self.smallest_widths(), self.largest_widths()
+        low, high = self._bounds
         if array.shape != low.shape or not np.issubdtype(array.dtype, np.integer):
             raise ValueError(
                 f"widths of space {self.name!r} should be integers of shape {low.shape} (blocks, "
@@ -164,15 +164,12 @@ class TFNASSpace(StagedSpace):
 
     def knots(self, block: int, operation: int) -> tuple[int, ...]:
         """Widths at which latency is measured, ascending."""
-        low = int(self.smallest_widths()[block, operation])
-        high = int(self.largest_widths()[block, operation])
+        low, high = (int(w[block, operation]) for w in self._bounds)
         return (*range(low, high, self.knot_spacing), high)
 
     def size(self) -> int:
         """How many choices of operations and depths the space holds, widths not counted."""
-        choices = len(self.operations)
-        per_stage = (range(stage.min_depth, stage.max_depth + 1) for stage in self.stages)
-        return math.prod(sum(choices**depth for depth in depths) for depths in per_stage)
+        return self.networks_of(len(self.operations))
 
     def block(self, block: int, operation: int, width: int) -> Block:
         """Searchable block number `block` with one of the O operations in a width."""
@@ -222,7 +219,7 @@ class TFNASSpace(StagedSpace):
         stages = self.elastic_blocks(architecture)
         operations = [0] * len(self.stage_of_block)
         widths = self.initial_widths()
-        low, high = self.smallest_widths(), self.largest_widths()
+        low, high = self._bounds
         for s, (first, blocks) in enumerate(zip(self.first_blocks, stages, strict=True)):
             for b, block in enumerate(blocks, start=first):
                 width = block.fixed_middle_channels
