@@ -269,8 +269,7 @@ class TFNASSpace(StagedSpace):
         ]
 
     def network_of_pieces(self, choices: Sequence[int], name: str) -> Architecture:
-        """The architecture of full depth whose block b is piece `choices[b]` of
-        `block_pieces()[b]`."""
+        """The architecture of full depth made of these numbers of `block_pieces`."""
         chosen = [self._measured_choices(b)[choice] for b, choice in enumerate(choices)]
         widths = self.initial_widths()
         for b, (o, width) in enumerate(chosen):
