@@ -74,6 +74,8 @@ def test_every_choice_is_checked(config, path):
     set_field(config, path, "nonsense")
     with pytest.raises(ValueError, match=rf"config\.{path} should be one of .*'nonsense'"):
         config.validate()
+    if path == "method":  # not all methods have weights to fine-tune from
+        set_field(config, "final", "train")
     for choice in CHOICES[path]:
         set_field(config, path, choice)
         config.validate()
@@ -109,3 +111,25 @@ def test_flatten_gives_every_setting_by_path(config):
         return sum(count(t) if dataclasses.is_dataclass(t) else 1 for t in types)
 
     assert len(settings) == count(Config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tf_nas.warmup_epochs": 90}, r"warmup_epochs should be less .*received 90 and 90"),
+        ({"limits.macs": 1e6}, "scales widths to one limit, on latency"),
+        ({"limits.parameters": 1e6}, "scales widths to one limit, on latency"),
+        ({"train.distillation": 0.5}, "without distillation"),
+        ({"final": "finetune"}, "neither one-shot weights nor a heaviest network"),
+    ],
+)
+def test_tf_nas_settings_fit_together(config, changes, message):
+    for path, value in ({"method": "tf_nas", "final": "train"}).items():
+        set_field(config, path, value)
+    config.validate()
+    for path, value in changes.items():
+        set_field(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        config.validate()
+    set_field(config, "method", "hardcore_nas")
+    config.validate()

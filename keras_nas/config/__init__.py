@@ -11,6 +11,7 @@ from keras_nas.config.schema import (
     SearchConfig,
     SpaceConfig,
 )
+from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import flatten
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "RecipeConfig",
     "SearchConfig",
     "SpaceConfig",
+    "TFNASConfig",
     "flatten",
 ]

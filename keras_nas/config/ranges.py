@@ -8,6 +8,7 @@ PROJECTIONS = ("exact", "lp", "argmax")
 SAMPLINGS = ("stratified", "independent", "single_path")
 PRECISIONS = ("float32", "mixed_bfloat16")
 FINAL_STAGES = ("finetune", "train")
+METHODS = ("hardcore_nas", "tf_nas")
 LARGEST_SEED = 2**31 - 1
 
 Range = tuple[Callable[[float], bool], str]
@@ -59,6 +60,19 @@ RANGES: dict[str, Range] = {
     "projection.rounds": NOT_NEGATIVE,
     "search.epochs": POSITIVE,
     "search.batch_size": AT_LEAST_1,
+    "tf_nas.epochs": AT_LEAST_1,
+    "tf_nas.warmup_epochs": NOT_NEGATIVE,
+    "tf_nas.batch_size": AT_LEAST_1,
+    "tf_nas.learning_rate": POSITIVE,
+    "tf_nas.momentum": BELOW_1,
+    "tf_nas.weight_decay": NOT_NEGATIVE,
+    "tf_nas.gradient_clip": POSITIVE,
+    "tf_nas.architecture_learning_rate": POSITIVE,
+    "tf_nas.architecture_weight_decay": NOT_NEGATIVE,
+    "tf_nas.temperature": POSITIVE,
+    "tf_nas.temperature_decay": UP_TO_1,
+    "tf_nas.latency_weight": NOT_NEGATIVE,
+    "tf_nas.latency_exponent": POSITIVE,
 } | {
     f"{stage}.{field}": allowed
     for stage in ("pretrain", "supernet", "finetune", "train")
@@ -66,6 +80,7 @@ RANGES: dict[str, Range] = {
 }
 """What numbers may be, beyond their type; None passes."""
 CHOICES: dict[str, tuple[str, ...]] = {
+    "method": METHODS,
     "final": FINAL_STAGES,
     "precision": PRECISIONS,
     "accelerator": ("auto", "cpu", "gpu"),
@@ -76,4 +91,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "search.step_rule": STEP_RULES,
     "search.start": STARTS,
     "projection.method": PROJECTIONS,
+    "tf_nas.second_path": ("random", "gumbel", "minimum", "maximum", "none"),
+    "tf_nas.depth_space": ("sink_connecting", "skip_in_candidates", "skip_out_of_candidates"),
+    "tf_nas.latency_loss": ("absolute", "hinge", "logarithm", "linear"),
 }

@@ -6,7 +6,9 @@ command line (`--config.limits.latency_ms=12`).
 
 import dataclasses
 
+from keras_nas.config.consistency import check_together
 from keras_nas.config.ranges import CHOICES, RANGES
+from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import check_types, flatten
 
 # No `from __future__ import annotations`: config_flags needs the fields' types, not their names.
@@ -217,7 +219,9 @@ class Config:
     Attributes:
       name: for the report.
       seed: of everything random.
-      space, data, device, limits, search, projection: see their classes.
+      method: of the search, `hardcore_nas` (stages pretrain, supernet, search, project) or `tf_nas`
+        (search, project).
+      space, data, device, limits, search, projection, tf_nas: see their classes.
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
       precision: of training, `float32` or `mixed_bfloat16`.
@@ -230,6 +234,7 @@ class Config:
 
     name: str = "experiment"
     seed: int = 0
+    method: str = "hardcore_nas"
     space: SpaceConfig = dataclasses.field(default_factory=SpaceConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
@@ -238,6 +243,7 @@ class Config:
     supernet: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
+    tf_nas: TFNASConfig = dataclasses.field(default_factory=TFNASConfig)
     finetune: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     train: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     final: str = "finetune"
@@ -270,39 +276,4 @@ class Config:
                 raise ValueError(
                     f"config.data.{field} should be three numbers, std above 0; received {values}."
                 )
-        if self.pretrain.distillation:
-            raise ValueError(
-                "config.pretrain.distillation should be 0, since the heaviest network is the "
-                f"teacher of the others and has none; received {self.pretrain.distillation}."
-            )
-        self._validate_init()
-        self._validate_limits()
-
-    def _validate_init(self) -> None:
-        for stage in ("pretrain", "supernet", "train"):
-            recipe = getattr(self, stage)
-            if recipe.init or recipe.reset_classifier:
-                raise ValueError(
-                    f"config.{stage}.init and config.{stage}.reset_classifier should be left out: "
-                    f"only the finetune stage starts from a file; received {recipe.init!r} and "
-                    f"{recipe.reset_classifier}."
-                )
-        if self.finetune.reset_classifier and not self.finetune.init:
-            raise ValueError(
-                "config.finetune.reset_classifier belongs to config.finetune.init, which is empty; "
-                "the one-shot weights have a classifier for these classes."
-            )
-
-    def _validate_limits(self) -> None:
-        limits = self.limits
-        if (limits.latency_ms is None) == (limits.latency_fraction is None):
-            raise ValueError(
-                "set exactly one of config.limits.latency_ms and config.limits.latency_fraction, "
-                f"and leave out the other; received {limits.latency_ms} and "
-                f"{limits.latency_fraction}."
-            )
-        if self.search.solve_on_device and (limits.macs or limits.parameters):
-            raise ValueError(
-                "config.search.solve_on_device works with one limit; leave out limits.macs and "
-                "limits.parameters, or solve between steps."
-            )
+        check_together(self)

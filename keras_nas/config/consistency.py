@@ -1,0 +1,74 @@
+"""What the settings of one experiment have to be together, beyond each one's own range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_nas.config.schema import Config
+
+
+def check_together(config: Config) -> None:
+    """Raises ValueError where two settings contradict each other, naming both."""
+    if config.pretrain.distillation:
+        raise ValueError(
+            "config.pretrain.distillation should be 0, since the heaviest network is the "
+            f"teacher of the others and has none; received {config.pretrain.distillation}."
+        )
+    _check_init(config)
+    _check_limits(config)
+    if config.method == "tf_nas":
+        _check_tf_nas(config)
+
+
+def _check_init(config: Config) -> None:
+    for stage in ("pretrain", "supernet", "train"):
+        recipe = getattr(config, stage)
+        if recipe.init or recipe.reset_classifier:
+            raise ValueError(
+                f"config.{stage}.init and config.{stage}.reset_classifier should be left out: "
+                f"only the finetune stage starts from a file; received {recipe.init!r} and "
+                f"{recipe.reset_classifier}."
+            )
+    if config.finetune.reset_classifier and not config.finetune.init:
+        raise ValueError(
+            "config.finetune.reset_classifier belongs to config.finetune.init, which is empty; "
+            "the one-shot weights have a classifier for these classes."
+        )
+
+
+def _check_limits(config: Config) -> None:
+    limits = config.limits
+    if (limits.latency_ms is None) == (limits.latency_fraction is None):
+        raise ValueError(
+            "set exactly one of config.limits.latency_ms and config.limits.latency_fraction, "
+            f"and leave out the other; received {limits.latency_ms} and "
+            f"{limits.latency_fraction}."
+        )
+    if config.search.solve_on_device and (limits.macs or limits.parameters):
+        raise ValueError(
+            "config.search.solve_on_device works with one limit; leave out limits.macs and "
+            "limits.parameters, or solve between steps."
+        )
+
+
+def _check_tf_nas(config: Config) -> None:
+    if config.tf_nas.warmup_epochs >= config.tf_nas.epochs:
+        raise ValueError(
+            "config.tf_nas.warmup_epochs should be less than config.tf_nas.epochs, to leave "
+            f"epochs for the search; received {config.tf_nas.warmup_epochs} and "
+            f"{config.tf_nas.epochs}."
+        )
+    if config.limits.macs or config.limits.parameters:
+        raise ValueError(
+            "config.method='tf_nas' scales widths to one limit, on latency; leave out "
+            "limits.macs and limits.parameters, or use config.method='hardcore_nas'."
+        )
+    if getattr(config, config.final).distillation or (
+        config.final == "finetune" and not config.finetune.init
+    ):
+        raise ValueError(
+            "config.method='tf_nas' has neither one-shot weights nor a heaviest network to "
+            "fine-tune from: set config.final='train' without distillation, or "
+            "config.finetune.init."
+        )
