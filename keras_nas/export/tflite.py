@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_nas.export.compact import compact
+
 PRECISIONS = ("float32", "float16", "int8")
 """`float32`; `float16` weights; `int8` weights and activations. Inputs and outputs are float32 in
 all of them."""
@@ -58,7 +60,8 @@ def convert(
         signature = freeze(written_out(model, precision), 1)
         tf.saved_model.save(tf.Module(), folder, signatures=signature, options=options)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        return _run(converter, precision, _calibration(model, precision, calibration_images, 1))
+        calibration = _calibration(model, precision, calibration_images, 1)
+        return compact(_run(converter, precision, calibration))
 
 
 def convert_frozen(
