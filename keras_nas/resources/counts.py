@@ -25,7 +25,7 @@ def piece_macs(piece: Piece) -> int:
         return hidden + features * piece.output_shape[2]
     if isinstance(part, Stem):
         return output_pixels * part.kernel_size**2 * input_channels * part.channels
-    expand, depthwise, project = _kernel_weights(part, input_channels)
+    expand, depthwise, project = kernel_weights(part, input_channels)
     # Only a 1x1 expansion comes in front of the stride.
     expand_pixels = input_pixels if part.kind == "ir" else output_pixels
     squeeze_excite = 2 * part.middle_channels(input_channels) * part.se_channels(input_channels)
@@ -46,10 +46,10 @@ def piece_parameters(piece: Piece) -> int:
     middle, squeezed = part.middle_channels(input_channels), part.se_channels(input_channels)
     normalized = middle * (part.has_expansion + part.has_depthwise) + part.channels
     squeeze_excite = (middle + 1) * squeezed + (squeezed + 1) * middle if squeezed else 0
-    return sum(_kernel_weights(part, input_channels)) + 2 * normalized + squeeze_excite
+    return sum(kernel_weights(part, input_channels)) + 2 * normalized + squeeze_excite
 
 
-def _kernel_weights(block: Block, input_channels: int) -> tuple[int, int, int]:
+def kernel_weights(block: Block, input_channels: int) -> tuple[int, int, int]:
     """Weights of the kernels that expand, filter each channel, and project."""
     middle = block.middle_channels(input_channels)
     areas = [size**2 for size in block.kernel_sizes]
