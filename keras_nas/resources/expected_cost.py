@@ -31,13 +31,15 @@ class CostModel:
       fixed: cost of everything that is not searched.
       block_costs: [B, C] cost of block b in configuration c.
       reach: [B, S, D] 1 where depth entry d of stage s runs block b, else 0.
-      allowed_depths: [S, D] which entries of beta exist.
+      allowed: [B, C] which configurations may be chosen.
+      allowed_depths: [S, D] which entries of beta exist and may be chosen.
     """
 
     name: str
     fixed: float
     block_costs: Array
     reach: Array
+    allowed: NDArray[np.bool_]
     allowed_depths: NDArray[np.bool_]
 
     def theta(self) -> Array:
@@ -68,14 +70,14 @@ class CostModel:
 
     def smallest(self) -> float:
         """The lightest architecture's cost."""
-        return self._extreme(np.min)
+        return self._extreme(np.min, np.inf)
 
     def largest(self) -> float:
         """The heaviest architecture's cost."""
-        return self._extreme(np.max)
+        return self._extreme(np.max, -np.inf)
 
-    def _extreme(self, choose: Callable[..., Array]) -> float:
-        per_block = choose(self.block_costs, axis=1)  # [B]
+    def _extreme(self, choose: Callable[..., Array], never: float) -> float:
+        per_block = choose(np.where(self.allowed, self.block_costs, never), axis=1)  # [B]
         per_depth = np.einsum("b,bsd->sd", per_block, self.reach)  # [S, D]
         rows = zip(per_depth, self.allowed_depths, strict=True)
         return self.fixed + float(sum(choose(row[allowed]) for row, allowed in rows))
@@ -107,10 +109,16 @@ def staged_cost_model(
     space: StagedSpace, block_costs: ArrayLike, *, name: str, fixed: float
 ) -> CostModel:
     """Costs [B, C] of a space's blocks with what its depths reach."""
+    costs = np.asarray(block_costs, np.float64)
+    allowed = np.ones(costs.shape, np.bool_)
+    return CostModel(name, fixed, costs, reach(space), allowed, np.array(space.depths) > 0)
+
+
+def reach(space: StagedSpace) -> Array:
+    """[B, S, D] 1 where depth entry d of stage s runs block b, else 0."""
     depths = np.array(space.depths)  # [S, D]
     stage_of_block = np.array(space.stage_of_block)  # [B]
     index_in_stage = np.arange(len(stage_of_block)) - np.array(space.first_blocks)[stage_of_block]
     own_stage = stage_of_block[:, None] == np.arange(len(depths))  # [B, S]
     reached = index_in_stage[:, None, None] < depths  # [B, S, D]
-    reach = (own_stage[:, :, None] & reached).astype(np.float64)  # [B, S, D]
-    return CostModel(name, fixed, np.asarray(block_costs, np.float64), reach, depths > 0)
+    return (own_stage[:, :, None] & reached).astype(np.float64)  # [B, S, D]

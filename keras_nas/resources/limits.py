@@ -6,8 +6,6 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from keras_nas.resources.expected_cost import CostModel
 
 
@@ -47,32 +45,36 @@ def check_limits(models: Sequence[CostModel], limits: Mapping[str, float]) -> li
     """
     result = []
     for model in models:
-        choices = model.block_costs.shape[1]
-        alpha = np.full(model.block_costs.shape, 1 / choices)
-        allowed = model.allowed_depths
-        typical = model.expected(alpha, allowed / allowed.sum(axis=1, keepdims=True))
+        alpha = model.allowed / model.allowed.sum(axis=1, keepdims=True)
+        beta = model.allowed_depths / model.allowed_depths.sum(axis=1, keepdims=True)
+        typical = model.expected(alpha, beta)
         smallest, largest = model.smallest(), model.largest()
         result.append(Limit(model.name, float(limits[model.name]), smallest, typical, largest))
-    for row in result:
+    check_ranges(result)
+    return result
+
+
+def check_ranges(limits: Sequence[Limit]) -> None:
+    """Checks limits whose ranges are known; raises and warns as `check_limits`."""
+    for row in limits:
         if row.limit < row.smallest:
             raise ValueError(
                 f"no network of the space keeps the limit {row.name} <= {row.limit:.6g}: the "
                 f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, "
-                f"or choose a smaller resolution, width multiplier or space.\n{range_table(result)}"
+                f"or choose a smaller resolution, width multiplier or space.\n{range_table(limits)}"
             )
         if row.limit > row.largest:
             warnings.warn(
                 f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of "
-                f"the space has {row.largest:.6g}.\n{range_table(result)}",
-                stacklevel=2,
+                f"the space has {row.largest:.6g}.\n{range_table(limits)}",
+                stacklevel=3,
             )
-    return result
 
 
 def range_table(limits: Sequence[Limit]) -> str:
     """Smallest, typical and largest of every resource next to its limit, as text."""
-    lines = [f"{'resource':<12}{'smallest':>12}{'typical':>12}{'largest':>12}{'limit':>12}"]
+    lines = [f"{'resource':<18}{'smallest':>12}{'typical':>12}{'largest':>12}{'limit':>12}"]
     for row in limits:
         values = (row.smallest, row.typical, row.largest, row.limit)
-        lines.append(f"{row.name:<12}" + "".join(f"{value:>12.4g}" for value in values))
+        lines.append(f"{row.name:<18}" + "".join(f"{value:>12.4g}" for value in values))
     return "\n".join(lines)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_nas.resources.expected_cost import CostModel, staged_cost_model
 from keras_nas.resources.latency_table import LatencyTable
+from keras_nas.resources.limits import Limit, check_ranges
 from keras_nas.space import TFNASSpace
 from keras_nas.space.pieces import piece_after
 
@@ -157,8 +157,11 @@ class WidthLatency:
         )
         return fastest.smallest(), slowest.largest()
 
-    def check_target(self, target_ms: float) -> None:
-        """Checks that the space has a network that keeps a target.
+    def check_target(self, target_ms: float) -> Limit:
+        """Checks that the space has a network that keeps a target, see `check_ranges`.
+
+        Returns:
+          The target as a limit named `latency_ms`; typical is uniform at initial widths.
 
         Raises:
           ValueError: the target is below the fastest network; both ends are named.
@@ -167,11 +170,10 @@ class WidthLatency:
           UserWarning: the target is above the slowest network and so does not bind.
         """
         fastest, slowest = self.range_ms()
-        ends = f"networks of space {self.space.name!r} take {fastest:.6g} to {slowest:.6g} ms"
-        if not target_ms >= fastest:
-            raise ValueError(
-                f"no network keeps the target of {target_ms:.6g} ms: {ends}. Raise the target, or "
-                "choose a smaller resolution, width multiplier or space."
-            )
-        if target_ms > slowest:
-            warnings.warn(f"the target of {target_ms:.6g} ms does not bind: {ends}.", stacklevel=2)
+        model = self.cost_model(self.space.initial_widths())
+        alpha = np.full(model.block_costs.shape, 1 / model.block_costs.shape[1])
+        allowed = model.allowed_depths
+        typical = model.expected(alpha, allowed / allowed.sum(axis=1, keepdims=True))
+        limit = Limit("latency_ms", float(target_ms), fastest, typical, slowest)
+        check_ranges([limit])
+        return limit

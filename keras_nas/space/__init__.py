@@ -14,13 +14,16 @@ from keras_nas.space.tf_nas_space import TFNASSpace, Widths
 from keras_nas.space.values import make_divisible
 
 SPACES = {space.name: space for space in (HARDCORE_NAS, HARDCORE_NAS_TABLE_3)}
-"""The named search spaces."""
+"""The named search spaces of configurations."""
+TF_NAS_SPACES = {space.name: space for space in (TF_NAS, TF_NAS_WITHOUT_SE)}
+"""The named search spaces of operations with free widths."""
 
 __all__ = [
     "HARDCORE_NAS",
     "HARDCORE_NAS_TABLE_3",
     "SPACES",
     "TF_NAS",
+    "TF_NAS_SPACES",
     "TF_NAS_WITHOUT_SE",
     "Architecture",
     "BatchNorm",

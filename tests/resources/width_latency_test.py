@@ -149,15 +149,18 @@ def test_range_is_that_of_all_networks_and_widths(latency):
 
 def test_targets(latency, recwarn):
     fastest, slowest = latency.range_ms()
-    latency.check_target(fastest)
-    latency.check_target(slowest)
+    found = [latency.check_target(target) for target in (fastest, slowest)]
     assert not recwarn.list
-    ends = f"take {fastest:.6g} to {slowest:.6g} ms"
-    with pytest.raises(ValueError, match=f"no network keeps the target.*{ends}.*Raise the target"):
-        latency.check_target(fastest - 1e-6)
-    with pytest.raises(ValueError, match=ends):
-        latency.check_target(float("nan"))
-    with pytest.warns(UserWarning, match=f"does not bind.*{ends}"):
+    assert [row.limit for row in found] == [fastest, slowest]
+    assert (found[0].smallest, found[0].largest) == (fastest, slowest)
+    beta = [[1 / 3] * 3, [0.5, 0.5, 0]]
+    uniform = latency.expected_ms(np.full((5, 2), 0.5), beta, SPACE.initial_widths())
+    assert found[0].typical == pytest.approx(uniform)
+    below = f"the smallest is {fastest:.6g}, the largest {slowest:.6g}. Raise the limit"
+    for target in (fastest - 1e-6, float("nan")):
+        with pytest.raises(ValueError, match=f"no network of the space keeps.*{below}"):
+            latency.check_target(target)
+    with pytest.warns(UserWarning, match=f"does not bind: the largest .* {slowest:.6g}"):
         latency.check_target(slowest + 1e-6)
 
 
