@@ -57,7 +57,7 @@ def check_limits(models: Sequence[CostModel], limits: Mapping[str, float]) -> li
 def check_ranges(limits: Sequence[Limit]) -> None:
     """Checks limits whose ranges are known; raises and warns as `check_limits`."""
     for row in limits:
-        if row.limit < row.smallest:
+        if not row.limit >= row.smallest:  # also where it is not a number
             raise ValueError(
                 f"no network of the space keeps the limit {row.name} <= {row.limit:.6g}: the "
                 f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, "
