@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tpu.distribution import divided
 from tpu.phase import RESERVED_METRICS, Metrics, Phase
 
 
 class DivergedError(ValueError):
-    """The loss is NaN or infinite."""
+    """The loss, another metric such as the gradient's norm, or a variable is NaN or infinite."""
 
 
 class CompiledLoop:
@@ -25,10 +26,13 @@ class CompiledLoop:
         strategy: Where they run.
         start: The step at which the data begin; the calls follow one another from there.
 
+    Attributes:
+        batch_size: Examples in a step, over all replicas; None if the data set does not tell.
+
     Raises:
         ValueError: The data end before the phase does (at once if the data set tells its length,
             else when they have ended), or the step's metrics break the contract.
-        DivergedError: The loss is not finite.
+        DivergedError: A metric is not finite; the message says which, and the step.
     """
 
     def __init__(self, phase: Phase, strategy: tf.distribute.Strategy, start: int) -> None:
@@ -38,13 +42,15 @@ class CompiledLoop:
         batches = int(dataset.cardinality())
         if 0 <= batches < phase.steps - start:
             raise self._data_ended(f"has {batches} batches from step {start} on")
-        self._batches = iter(strategy.experimental_distribute_dataset(dataset))
+        shape = tf.nest.flatten(dataset.element_spec)[0].shape
+        self.batch_size: int | None = shape[0] if shape.rank else None
+        self._batches = iter(divided(dataset, strategy))
         self._names: list[str] = []
         # XLA does not know iterators, so it gets the step and not the loop.
         # The step is plain TensorFlow: converting all it calls would take longer than tracing it.
-        self._step = tf.autograph.experimental.do_not_convert(phase.step)
+        self._step = tf.autograph.experimental.do_not_convert(self._row)
         if phase.jit_compile:
-            self._step = tf.function(phase.step, jit_compile=True, autograph=False)
+            self._step = tf.function(self._row, jit_compile=True, autograph=False)
         self._loop = tf.function(self._run)
 
     def __call__(self, first_step: int, length: int) -> Metrics:
@@ -54,40 +60,42 @@ class CompiledLoop:
         except tf.errors.OutOfRangeError as error:
             last = first_step + length - 1
             raise self._data_ended(f"ended between steps {first_step} and {last}") from error
-        losses = rows[:, self._names.index("loss")]  # [length]
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if bad.size:
+        finite = np.isfinite(rows)
+        if not finite.all():
+            i = int(np.argmin(finite.all(axis=1)))
+            bad = dict(zip(self._names, rows[i], strict=True))
+            name = (
+                "loss" if not np.isfinite(bad["loss"]) else self._names[int(np.argmin(finite[i]))]
+            )
             raise DivergedError(
-                f"Phase '{self._phase.name}': the loss is {losses[bad[0]]} at step "
-                f"{first_step + bad[0]}; nothing of it was saved. Lower the learning rate or "
-                "check the data."
+                f"Phase '{self._phase.name}': the {name} is {bad[name]} at step {first_step + i}"
             )
         return dict(zip(self._names, rows.mean(axis=0).tolist(), strict=True))
 
     def _run(self, batches: Iterator[Any], first_step: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         rows = tf.TensorArray(tf.float64, size=tf.cast(length, tf.int32))
         for i in tf.range(length):
-            metrics = self._strategy.run(self._step, args=(next(batches), first_step + i))
-            rows = rows.write(tf.cast(i, tf.int32), self._row(metrics))
+            own = self._strategy.run(self._step, args=(next(batches), first_step + i))
+            row = tf.cast(self._strategy.reduce("MEAN", own, axis=None), tf.float64)
+            rows = rows.write(tf.cast(i, tf.int32), row)
         return rows.stack()  # [length, metrics]
 
-    @tf.autograph.experimental.do_not_convert
-    def _row(self, metrics: dict[str, tf.Tensor]) -> tf.Tensor:
-        """One step's metrics, [metrics] in float64 so that counts stay exact; notes their order."""
+    def _row(self, inputs: Any, step: tf.Tensor) -> tf.Tensor:
+        """One step and its metrics, float32 [metrics], a single value to reduce; notes their order."""
+        metrics = self._phase.step(inputs, step)
         if "loss" not in metrics or not RESERVED_METRICS.isdisjoint(metrics):
             raise ValueError(
                 f"Phase '{self._phase.name}': the step must return a metric 'loss' and none of "
                 f"{sorted(RESERVED_METRICS)}, received {sorted(metrics)}."
             )
         self._names = sorted(metrics)
-        means = [self._strategy.reduce("MEAN", metrics[n], axis=None) for n in self._names]
-        for name, mean in zip(self._names, means, strict=True):
-            if mean.shape.rank != 0:
+        for name in self._names:
+            if metrics[name].shape.rank != 0:
                 raise ValueError(
                     f"Phase '{self._phase.name}': metric '{name}' must be a scalar, "
-                    f"received shape {mean.shape}."
+                    f"received shape {metrics[name].shape}."
                 )
-        return tf.stack([tf.cast(mean, tf.float64) for mean in means])  # [metrics]
+        return tf.stack([tf.cast(metrics[name], tf.float32) for name in self._names])  # [metrics]
 
     def _data_ended(self, reason: str) -> ValueError:
         return ValueError(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tpu.replicas import mean_over_replicas, replica_count
+
 
 def normalize_batch(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises with the batch's own statistics.
+    """Normalises with the batch's own statistics: of the global batch, on several replicas.
 
     Args:
       x: [B, H, W, C] floating point.
@@ -25,14 +27,30 @@ def normalize_batch(
       The result [B, H, W, C], the batch's mean [C], and its variance [C] (over B*H*W, without
       Bessel's correction, as in Keras).
     """
-    if x.dtype == tf.float64:  # no fused kernel
-        mean, variance = tf.nn.moments(x, (0, 1, 2))
-        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), mean, variance
+    if x.dtype == tf.float64 or replica_count() > 1:  # no fused kernel
+        exact = tf.cast(x, gamma.dtype)
+        mean, variance = _global_moments(exact)
+        y = tf.nn.batch_normalization(exact, mean, variance, beta, gamma, epsilon)
+        return tf.cast(y, x.dtype), mean, variance
     y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         x, gamma, beta, epsilon=epsilon, is_training=True
     )
     count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
     return y, mean, variance * tf.maximum(count - 1.0, 1.0) / count  # undoes Bessel's correction
+
+
+def _global_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance [C] of [B, H, W, C] over all replicas, which have equal shares.
+
+    One reduction: the variance is the mean of the replicas' own variances, which loses no digits,
+    plus the variance of their means.
+    """
+    own_mean, own_variance = tf.nn.moments(x, (0, 1, 2))  # [C]
+    if replica_count() == 1:
+        return own_mean, own_variance
+    own = tf.stack([own_mean, own_variance + tf.square(own_mean)])  # [2, C]
+    mean, second_moment = tf.unstack(mean_over_replicas(own))
+    return mean, tf.maximum(second_moment - tf.square(mean), 0.0)
 
 
 def apply_statistics(
@@ -54,7 +72,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis of [B, H, W, C], computed fused.
 
     Same weights and result; weights move between the two with `get_weights` and `set_weights`.
-    Same arguments, but those that switch scale or offset off, or renormalise, or synchronise.
+    Same arguments, but those that switch scale or offset off, or renormalise. On several replicas
+    the statistics are always those of the global batch, so `synchronized` is refused too.
     """
 
     def build(self, input_shape):

@@ -9,6 +9,10 @@ only:
   bands; band j holds the channels that expansion j adds, and only the images of expansion >= j;
 - each depthwise kernel sees the images that chose it.
 
+The batch is dealt group by group: a group is a fixed number of neighbouring images, small enough to
+stay inside one replica, so that the same groups are dealt in the same way whatever the number of
+replicas is.
+
 A batch norm sees, in each band, the images that use it. Weights and images are cut with `split`,
 whose gradient is one concatenation; slices would each write a gradient of the full size.
 """
@@ -22,10 +26,11 @@ import tensorflow as tf
 
 from keras_nas.layers.batch_norm import apply_statistics, normalize_batch
 from keras_nas.layers.elastic_mbconv import ElasticMBConv
-from keras_nas.layers.sampling import fold_in
+from keras_nas.layers.sampling import cell_major, fold_in, uniform_choices
+from tpu.replicas import replica_count
 
 BANDED_PIXELS = 20_000
-"""Input pixels (images * height * width) from which cutting the channels into bands pays.
+"""Input pixels (images of the global batch * height * width) from which bands of channels pay.
 
 Below, three times as many small operations cost more than the work they save: at 64x64 and batch
 24, bands everywhere made a step 1.2 times slower than bands in the first block alone
@@ -33,52 +38,61 @@ Below, three times as many small operations cost more than the work they save: a
 """
 
 
-def stratified_block(layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, training: bool):
+def group_cells(layer: ElasticMBConv, size: int) -> int:
+    """How many cells a group of `size` images is dealt to: expansions too where they divide it."""
+    kernels, expansions = len(layer.kernel_sizes), len(layer.middle_channels)
+    return kernels * expansions if size % (kernels * expansions) == 0 else kernels
+
+
+def stratified_block(
+    layer: ElasticMBConv, x: tf.Tensor, seed: tf.Tensor, training: bool, groups: int = 1
+):
     """Runs each image through one uniformly drawn configuration of an elastic block.
 
     Args:
       layer: a built elastic block with K kernel sizes and E expansions.
-      x: [B, H, W, C_in] in random order: an image's place decides its kernel size and, where that
-        pays and B divides by E * K, its expansion (otherwise expansions are drawn independently,
-        at full width).
+      x: [B, H, W, C_in] in the order of `sampling.deal`, to `group_cells`: an image's place decides
+        its kernel size and, where that pays and a group divides by E * K, its expansion (otherwise
+        expansions are drawn independently, at full width).
       seed: [2].
       training: whether batch norm uses the batch's statistics.
+      groups: that the B images were dealt in.
 
     Returns:
       [B, H/stride, W/stride, channels] in the order of `x`.
 
     Raises:
-      ValueError: B does not divide by the number of kernel sizes.
+      ValueError: B does not divide by the groups, or a group by the number of kernel sizes.
     """
     kernels, expansions = len(layer.kernel_sizes), len(layer.middle_channels)
     images = x.shape[0]
-    if images is None or images % kernels:
+    if images is None or images % (groups * kernels):
         raise ValueError(
-            f"stratified sampling deals {images} images evenly to {kernels} kernel sizes; choose a "
-            f"batch size that divides by {kernels} at every depth."
+            f"stratified sampling deals {images} images in {groups} groups evenly to {kernels} "
+            f"kernel sizes; choose a batch size that divides by {groups * kernels} at every depth."
         )
-    pays = images * x.shape[1] * x.shape[2] >= BANDED_PIXELS
-    strata = expansions if pays and images % (kernels * expansions) == 0 else 1
-    if strata == 1:
-        expansion = _uniform_choice(images, expansions, fold_in(seed, 0))
-        widths = [layer.widest]
-    else:
+    size = images // groups
+    cells = group_cells(layer, size)
+    # Of the global batch, so that replicas do as one would.
+    pays = images * replica_count() * x.shape[1] * x.shape[2] >= BANDED_PIXELS
+    if pays and cells > kernels:
         # Within its kernel size, an image's place counts expansions down from the largest.
         per_cell = images // (kernels * expansions)
         expansion = tf.tile(tf.repeat(tf.range(expansions)[::-1], per_cell), [kernels])  # [B]
         edges = (0, *layer.middle_channels)
         widths = [last - first for first, last in itertools.pairwise(edges)]
-    excitation = _uniform_choice(images, len(layer.se_channels[0]), fold_in(seed, 1))
+    else:
+        chosen = uniform_choices(groups, size, expansions, fold_in(seed, 0))
+        expansion = cell_major(chosen, cells)  # [B]
+        widths = [layer.widest]
+    chosen = uniform_choices(groups, size, len(layer.se_channels[0]), fold_in(seed, 1))
+    excitation = cell_major(chosen, cells)  # [B]
 
     bands = _expand(layer, x, widths, training)
     gated = _depthwise(layer, bands, widths, expansion, excitation, training)
     y = _project(layer, gated, widths)
     y = layer.project_batch_norm(y, training=training)
     return x + y if layer.residual else y
-
-
-def _uniform_choice(images: int, choices: int, seed: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_uniform([images], seed, maxval=choices, dtype=tf.int32)
 
 
 def _normalize(batch_norm, parts, widths, training):

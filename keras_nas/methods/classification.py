@@ -17,7 +17,7 @@ from keras_nas.training.mixup import mixup
 from keras_nas.training.optimizers import sgd
 from keras_nas.training.schedules import cosine
 from keras_nas.training.weight_average import WeightAverage
-from tpu.evaluation import evaluate
+from tpu.evaluation import EXAMPLES, EvaluationStep, evaluate
 from tpu.phase import Metrics, Phase
 
 Forward = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -119,15 +119,20 @@ def _training_step(model, optimizer, recipe, classes, seed, forward, teacher, av
     return step
 
 
-def accuracy(
-    model: keras.Model, examples: Examples, runtime: Runtime, batch_size: int, *, held_out=False
-) -> float:
-    """Share of test images (or held-out ones) that `model` classifies right, in inference mode."""
+def evaluation_step(model: Callable) -> EvaluationStep:
+    """The step that tells of every image whether `model` classifies it right, as "correct" [N]."""
 
     def step(inputs):
         images, labels = inputs
-        hits = correct(labels, model(images, training=False))  # [N]
-        return {"correct": tf.reduce_sum(hits), "count": tf.reduce_sum(tf.ones_like(hits))}
+        return {"correct": correct(labels, model(images, training=False))}
 
-    sums = evaluate(step, examples.evaluation(batch_size, held_out=held_out), runtime.strategy)
-    return sums["correct"] / sums["count"]
+    return step
+
+
+def accuracy(
+    model: Callable, examples: Examples, runtime: Runtime, batch_size: int, *, held_out=False
+) -> float:
+    """Share of test images (or held-out ones) that `model` classifies right, in inference mode."""
+    dataset = examples.evaluation(batch_size, held_out=held_out)
+    sums = evaluate(evaluation_step(model), dataset, runtime.strategy, batch_size)
+    return sums["correct"] / sums[EXAMPLES]

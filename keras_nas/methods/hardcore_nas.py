@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_nas.config import RecipeConfig
 from keras_nas.data.examples import Examples
-from keras_nas.layers.sampling import gumbel_one_hot
+from keras_nas.layers.sampling import gumbel_one_hot, shared_gumbel_one_hot
 from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, build_network, reestimate_batch_norm
@@ -95,12 +95,16 @@ def path_sampler(supernet: Supernet, sampling: str):
 
     def sample(images, seed):
         count = images.shape[0]
-        draws = 1 if sampling == "single_path" else count
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        alphas = gumbel_one_hot(tf.constant(alpha, tf.float32), draws, seeds[0])  # [draws, B, C]
-        betas = gumbel_one_hot(tf.constant(beta, tf.float32), draws, seeds[1])  # [draws, S, D]
-        repeats = (count // draws, 1, 1)
-        return supernet(images, tf.tile(alphas, repeats), tf.tile(betas, repeats), training=True)
+        seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        paths = []
+        for probabilities, own_seed in zip((alpha, beta), seeds, strict=True):
+            probabilities = tf.constant(probabilities, tf.float32)
+            if sampling == "single_path":
+                drawn = shared_gumbel_one_hot(probabilities, own_seed)[None]
+                paths.append(tf.tile(drawn, (count, 1, 1)))
+            else:
+                paths.append(gumbel_one_hot(probabilities, count, own_seed))
+        return supernet(images, *paths, training=True)  # of [N, B, C] and [N, S, D]
 
     return sample
 

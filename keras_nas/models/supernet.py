@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nas.layers.elastic_mbconv import ElasticMBConv
-from keras_nas.layers.elastic_strata import stratified_block
-from keras_nas.layers.sampling import fold_in, random_permutation
+from keras_nas.layers.elastic_strata import group_cells, stratified_block
+from keras_nas.layers.permutation import permuted
+from keras_nas.layers.sampling import deal, fold_in
 from keras_nas.models.network import block_name, build_network, build_pieces
 from keras_nas.space import Architecture, SearchSpace
 from keras_nas.space.blocks import make_divisible
+from tpu.replicas import replica_count
 
 
 class Supernet(keras.Model):
@@ -100,30 +104,41 @@ class Supernet(keras.Model):
         return self.end(x, training=training)
 
     def _call_stratified(self, images, seed, training):
-        check_batch_size(self.space, images.shape[0])
+        count = images.shape[0]
+        group = check_batch_size(self.space, count and count * replica_count(), replica_count())
         x = self.beginning(images, training=training)
-        places = tf.range(images.shape[0])
+        places = tf.range(count)
+        members = np.arange(count, dtype=np.int32).reshape(-1, group)  # [G, group]
         for s in range(len(self.space.stages)):
-            x, places = self._stratified_stage(s, x, places, fold_in(seed, s), training)
+            x, places, members = self._stratified_stage(
+                s, x, places, members, fold_in(seed, s), training
+            )
         logits = self.end(x, training=training)
-        return tf.gather(logits, tf.argsort(places))
+        return permuted(logits, tf.argsort(places))
 
-    def _stratified_stage(self, s: int, x, places, seed, training):
+    def _stratified_stage(self, s: int, x, places, members, seed, training):
+        """One stage; `members` [G, M] are the places in `x` of each group's images."""
         stage, first = self.space.stages[s], self.space.first_blocks[s]
-        images = x.shape[0]
-        share = images // (stage.max_depth - stage.min_depth + 1)
-        left, left_places = [], []
+        groups, group = members.shape
+        left, left_places, left_members = [], [], []
         for index in range(stage.max_depth):
-            # A fresh permutation: neither depth nor configuration depends on earlier choices.
-            order = random_permutation(x.shape[0], fold_in(seed, 2 * index))
-            x, places = tf.gather(x, order), tf.gather(places, order)
-            if index >= stage.min_depth:
-                left.append(x[:share])
-                left_places.append(places[:share])
-                x, places = x[share:], places[share:]
             block = self.elastic_blocks[first + index]
-            x = stratified_block(block, x, fold_in(seed, 2 * index + 1), training)
-        return tf.concat([*left, x], 0), tf.concat([*left_places, places], 0)
+            # A fresh permutation: neither depth nor configuration depends on earlier choices.
+            leaving = group // _depth_choices(stage) if index >= stage.min_depth else 0
+            cells = group_cells(block, members.shape[1] - leaving)
+            order, members = deal(members, leaving, cells, fold_in(seed, 2 * index))
+            x, places = permuted(x, order), tf.gather(places, order)
+            if leaving:
+                cut = groups * leaving
+                left_members.append(
+                    np.arange(cut, dtype=np.int32).reshape(groups, -1) + cut * len(left)
+                )
+                left.append(x[:cut])
+                left_places.append(places[:cut])
+                x, places = x[cut:], places[cut:]
+            x = stratified_block(block, x, fold_in(seed, 2 * index + 1), training, groups)
+        members = np.concatenate([*left_members, members + sum(m.size for m in left_members)], 1)
+        return tf.concat([*left, x], 0), tf.concat([*left_places, places], 0), members
 
     def extract(self, architecture: Architecture, *, fused_batch_norm: bool = False) -> keras.Model:
         """The stand-alone network of an architecture, with this supernet's weights.
@@ -175,17 +190,39 @@ class Supernet(keras.Model):
         return expansion, *divmod(rest, len(space.se_ratios))
 
 
-def check_batch_size(space: SearchSpace, images: int | None) -> None:
-    """Raises ValueError unless stratified sampling can deal `images` evenly."""
-    kernels = len(space.kernel_sizes)
-    for stage in space.stages:
-        unit = kernels * (stage.max_depth - stage.min_depth + 1)
-        if images is None or images % unit:
-            raise ValueError(
-                f"stratified sampling in space {space.name!r} needs a batch size that divides by "
-                f"{unit} (kernel sizes times depths), received {images}. Change the batch size, or "
-                "sample independently."
-            )
+def strata_group(space: SearchSpace, images: int) -> int:
+    """How many neighbouring images of a global batch are dealt among strata together.
+
+    The least number that divides evenly by kernel sizes and depths of every stage, and by
+    expansions too if the batch does; a function of space and batch alone, so that any number of
+    replicas that keeps groups whole deals the same groups.
+    """
+    units = [len(space.kernel_sizes) * _depth_choices(stage) for stage in space.stages]
+    group = math.lcm(*units)
+    with_expansions = math.lcm(*(unit * len(space.expansion_ratios) for unit in units))
+    return with_expansions if images % with_expansions == 0 else group
+
+
+def check_batch_size(space: SearchSpace, images: int | None, replicas: int = 1) -> int:
+    """The `strata_group` of a global batch of `images`.
+
+    Raises:
+      ValueError: stratified sampling cannot deal the batch, or the share of a replica, evenly.
+    """
+    group = strata_group(space, images or 0)
+    if not images or images % (group * replicas):
+        unit = strata_group(space, 1) * replicas
+        shared = f", on each of {replicas} replicas" if replicas > 1 else ""
+        raise ValueError(
+            f"stratified sampling in space {space.name!r} needs a batch size that divides by "
+            f"{unit} (kernel sizes times depths{shared}), received {images}. Change the batch size, "
+            "or sample independently."
+        )
+    return group
+
+
+def _depth_choices(stage) -> int:
+    return stage.max_depth - stage.min_depth + 1
 
 
 def _elastic_block(space: SearchSpace, b: int, input_shape) -> ElasticMBConv:

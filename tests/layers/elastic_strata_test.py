@@ -202,5 +202,7 @@ def test_same_seed_same_result_and_static_shape():
 
 
 def test_bad_batch_size():
-    with pytest.raises(ValueError, match="deals 7 images evenly to 2 kernel sizes; choose a batch"):
+    with pytest.raises(
+        ValueError, match="deals 7 images in 1 groups evenly to 2 kernel sizes; choose"
+    ):
         stratified_block(elastic(), tf.constant(images(7)), SEED, training=False)

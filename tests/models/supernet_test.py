@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_nas.layers import elastic_strata
 from keras_nas.layers.sampling import gumbel_one_hot
 from keras_nas.models import Supernet, build_network
+from keras_nas.models.supernet import check_batch_size, strata_group
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 
 CLASSES = 4
@@ -233,7 +234,7 @@ def test_stratified_training_changes_running_statistics_only(space, randomized):
     assert changed == {path for path in before if "moving_" in path}
 
 
-@pytest.mark.parametrize(("count", "unit"), [(8, 6), (9, 6), (6, 4)])
+@pytest.mark.parametrize(("count", "unit"), [(8, 12), (18, 12), (6, 4)])
 def test_stratified_batch_size(space, supernet, count, unit):
     used = supernet
     if unit == 4:
@@ -241,6 +242,14 @@ def test_stratified_batch_size(space, supernet, count, unit):
     message = f"needs a batch size that divides by {unit} .kernel sizes times depths., received"
     with pytest.raises(ValueError, match=message):
         used(images(count, used.space.resolution), seed=(0, 0))
+
+
+def test_groups_depend_on_space_and_batch_alone(space):
+    """Kernel sizes 2, depths 3 and 2: 12 deal evenly; with the 3 expansions of the space, 36."""
+    assert [strata_group(space, images) for images in (12, 24, 36, 144)] == [12, 12, 36, 36]
+    assert check_batch_size(space, 144, replicas=4) == 36
+    with pytest.raises(ValueError, match=r"divides by 48 .*, on each of 4 replicas\), received 60"):
+        check_batch_size(space, 60, replicas=4)
 
 
 def test_paths_are_needed(space, supernet):

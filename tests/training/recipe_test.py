@@ -152,6 +152,17 @@ def test_mixup_mixes_image_and_label_alike():
     assert (mixed.numpy() != other.numpy()).any()
 
 
+@pytest.mark.parametrize(("count", "group"), [(8, 2), (9, 3), (7, 7), (1, 1)])
+def test_mixup_mixes_neighbours_of_a_group(count, group):
+    assert mixup.mixup_group(count) == group
+    labels = tf.eye(count)
+    _, mixed = mixup.mixup(tf.ones([count, 1, 1, 3]), labels, alpha=1.0, seed=tf.constant([3, 4]))
+    for i, row in enumerate(mixed.numpy()):
+        partner = i // group * group + (i + 1) % group
+        assert set(np.flatnonzero(row)) <= {i, partner}
+        assert row[i] < 1 or group == 1
+
+
 def test_mixup_off_and_out_of_range():
     images, labels = tf.ones([2, 1, 1, 3]), tf.eye(2)
     np.testing.assert_array_equal(mixup.mixup(images, labels, alpha=0, seed=(1, 2))[1], labels)
