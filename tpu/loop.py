@@ -81,7 +81,7 @@ class CompiledLoop:
         return rows.stack()  # [length, metrics]
 
     def _row(self, inputs: Any, step: tf.Tensor) -> tf.Tensor:
-        """One step and its metrics, float32 [metrics], a single value to reduce; notes their order."""
+        """One step and its metrics, float32 [metrics]: one value to reduce. Notes their order."""
         metrics = self._phase.step(inputs, step)
         if "loss" not in metrics or not RESERVED_METRICS.isdisjoint(metrics):
             raise ValueError(

@@ -57,8 +57,8 @@ def strategy_for(
         raise ValueError(f"num_devices must be at least 0 (all of them), received {num_devices}.")
     if tpu and accelerator not in ("auto", "tpu"):
         raise ValueError(
-            f"TPU {tpu!r} is named, but accelerator {accelerator!r} asked for: use 'tpu' or 'auto', "
-            "or leave the name out."
+            f"TPU {tpu!r} is named, but accelerator {accelerator!r} asked for: use 'tpu' or "
+            "'auto', or leave the name out."
         )
     if _hosts_in_environment() > 1:
         if tpu or accelerator == "tpu" or num_devices:
@@ -83,8 +83,8 @@ def strategy_for(
 def _on_gpus(gpus: int, wanted: int) -> tf.distribute.Strategy:
     if wanted > gpus:
         raise DeviceError(
-            f"num_devices is {wanted}, but TensorFlow sees {gpus} GPUs: ask for at most as many, or "
-            "check CUDA_VISIBLE_DEVICES."
+            f"num_devices is {wanted}, but TensorFlow sees {gpus} GPUs: ask for at most as many, "
+            "or check CUDA_VISIBLE_DEVICES."
         )
     count = wanted or gpus
     return _mirrored("GPU", count) if count > 1 else tf.distribute.OneDeviceStrategy("GPU:0")

@@ -120,7 +120,8 @@ class Supernet(keras.Model):
         """One stage; `members` [G, M] are the places in `x` of each group's images."""
         stage, first = self.space.stages[s], self.space.first_blocks[s]
         groups, group = members.shape
-        left, left_places, left_members = [], [], []
+        left: list[tf.Tensor] = []
+        left_places, left_members = [], []
         for index in range(stage.max_depth):
             block = self.elastic_blocks[first + index]
             # A fresh permutation: neither depth nor configuration depends on earlier choices.
@@ -215,8 +216,8 @@ def check_batch_size(space: SearchSpace, images: int | None, replicas: int = 1) 
         shared = f", on each of {replicas} replicas" if replicas > 1 else ""
         raise ValueError(
             f"stratified sampling in space {space.name!r} needs a batch size that divides by "
-            f"{unit} (kernel sizes times depths{shared}), received {images}. Change the batch size, "
-            "or sample independently."
+            f"{unit} (kernel sizes times depths{shared}), received {images}. Change the batch "
+            "size, or sample independently."
         )
     return group
 

@@ -60,5 +60,5 @@ def test_empty_and_endless_data_are_errors():
     [lambda batch: {"sum": tf.reduce_sum(batch)}, lambda batch: {"examples": batch}],
 )
 def test_a_step_that_breaks_the_contract_is_an_error(step):
-    with pytest.raises(ValueError, match="must return one value an example, .* named 'examples'"):
+    with pytest.raises(ValueError, match=r"must return one value an example, .* named 'examples'"):
         evaluate(step, tf.data.Dataset.range(5).batch(2), CPU, 2)

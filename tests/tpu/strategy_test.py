@@ -58,7 +58,7 @@ def test_the_cpu_cannot_be_cut_up_once_it_is_used():
 
 @pytest.mark.parametrize("arguments", [{"accelerator": "tpu"}, {"tpu": "local"}])
 def test_a_tpu_that_is_not_there_is_one_clear_error(arguments):
-    with pytest.raises(DeviceError, match="No TPU on this machine can be used .*: check its name"):
+    with pytest.raises(DeviceError, match=r"No TPU on this machine can be used .*: check its name"):
         strategy_for(**arguments)
 
 
@@ -83,7 +83,7 @@ def two_hosts(monkeypatch):
 @pytest.mark.parametrize("arguments", [{"num_devices": 2}, {"accelerator": "tpu"}, {"tpu": "mine"}])
 def test_what_does_not_go_with_several_hosts_is_an_error(monkeypatch, arguments):
     two_hosts(monkeypatch)
-    with pytest.raises(ValueError, match="TF_CONFIG names several hosts, .* or unset TF_CONFIG"):
+    with pytest.raises(ValueError, match=r"TF_CONFIG names several hosts, .* or unset TF_CONFIG"):
         strategy_for(**arguments)
 
 
@@ -96,7 +96,7 @@ def test_hosts_are_connected_before_anything_else(monkeypatch):
 
 def test_a_damaged_description_of_hosts_is_an_error(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{cluster")
-    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object .* received '{cluster'"):
+    with pytest.raises(ValueError, match=r"TF_CONFIG is not a JSON object .* received '{cluster'"):
         strategy_for()
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}}))
     assert strategy_for("cpu").num_replicas_in_sync == 1
