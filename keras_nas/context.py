@@ -16,7 +16,7 @@ from keras_nas import files
 from keras_nas.config import Config
 from keras_nas.data.examples import Examples, load_examples
 from keras_nas.devices import Device, device_from_name
-from keras_nas.experiment import load_space
+from keras_nas.method_space import Kind, method_space, space_of
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet
@@ -24,8 +24,9 @@ from keras_nas.models.saved_network import load_network
 from keras_nas.models.weights import weights_from_bytes
 from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
-from keras_nas.space import Architecture, SearchSpace
+from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from keras_nas.training.precision import dtype_policy
+from tpu.record import Watch
 from tpu.strategy import strategy_for
 
 Outputs = dict[str, Any]
@@ -47,9 +48,13 @@ class Context:
     checkpoints: Path = Path()
 
     @functools.cached_property
-    def space(self) -> SearchSpace:
+    def space(self) -> StagedSpace:
         """The search space."""
-        return load_space(self.config.space)
+        return method_space(self.config)
+
+    def space_of(self, kind: type[Kind]) -> Kind:
+        """The search space, as the kind that the method searches."""
+        return space_of(kind, self.space, self.config.method)
 
     @functools.cached_property
     def examples(self) -> Examples:
@@ -79,7 +84,15 @@ class Context:
         """Devices to train on; also sets what makes a run repeat bit for bit."""
         tf.config.experimental.enable_op_determinism()
         keras.config.set_dtype_policy(dtype_policy(self.config.precision))
-        return strategy_for(self.config.accelerator)
+        return self._devices()
+
+    def __post_init__(self) -> None:
+        # Before any stage uses TensorFlow: then devices can no longer be set up.
+        self._devices()
+
+    def _devices(self) -> tf.distribute.Strategy:
+        config = self.config
+        return strategy_for(config.accelerator, tpu=config.tpu, num_devices=config.num_devices)
 
     @contextmanager
     def runtime(self, name: str) -> Iterator[Runtime]:
@@ -91,15 +104,16 @@ class Context:
                 self.strategy,
                 self.config.steps_per_loop,
                 self.config.save_every_seconds,
-                follow_phase(bar),
+                watch=Watch(on_progress=follow_phase(bar)),
             )
         finally:
             bar.close()
 
     def heaviest(self) -> keras.Model:
         """w-bar."""
+        space, classes = self.space_of(SearchSpace), self.examples.source.classes
         with self.strategy.scope():
-            network = hardcore_nas.heaviest_network(self.space, self.examples.source.classes)
+            network = hardcore_nas.heaviest_network(space, classes)
         self._read_weights(network, "heaviest.npz")
         return network
 
@@ -113,8 +127,9 @@ class Context:
 
     def supernet(self) -> Supernet:
         """w*."""
+        space, classes = self.space_of(SearchSpace), self.examples.source.classes
         with self.strategy.scope():
-            supernet = Supernet(self.space, self.examples.source.classes)
+            supernet = Supernet(space, classes)
         self._read_weights(supernet, "supernet.npz")
         return supernet
 

@@ -13,6 +13,7 @@ from keras_nas.devices import HostDevice
 from keras_nas.experiment import load_space
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import CalibrationNetwork, RawSamples, all_pieces
+from tpu.storage import StoredPath
 
 ROOT = Path(__file__).parents[1]
 TINY_CONFIG = ROOT / "tests" / "tiny_config.py"
@@ -97,3 +98,19 @@ def run_program():
         )
 
     return run
+
+
+@pytest.fixture
+def object_store(request, monkeypatch) -> StoredPath:
+    """A folder of TensorFlow's file system in memory, which stands for an object store.
+
+    Opened for writing, a file there keeps what it holds, where an object store replaces it.
+    """
+    write = StoredPath.write_bytes
+
+    def replace(path, data):
+        path.unlink(missing_ok=True)
+        write(path, data)
+
+    monkeypatch.setattr(StoredPath, "write_bytes", replace)
+    return StoredPath(f"ram://{request.node.originalname}")

@@ -4,18 +4,18 @@ A checkpoint is the folder `step-N`: one TensorFlow tensor bundle (public format
 `tf.train.load_checkpoint`) that holds every variable under `POSITION/NAME`. Positions make it
 complete by construction: nothing depends on which attributes an object tracks. The bundle is
 written to `step-N.partial`, flushed to the disk, and renamed, so a folder with the final name is
-whole. No other file says which checkpoint counts: the newest one that reads back without a
-checksum error does.
+whole. On an object store, which cannot rename, the bundle is written to the folder itself and an
+object `complete` comes last. No other file says which checkpoint counts: the newest one that reads
+back without a checksum error does.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import keras
@@ -23,13 +23,14 @@ import numpy as np
 import tensorflow as tf
 
 from tpu.phase import AnyVariable
+from tpu.storage import AnyPath, StoredPath, flush_to_disk
 
 _BUNDLE = "variables"
 _STEP_KEY = "step"
 _FOLDER = re.compile(r"step-(\d+)")
 _PARTIAL = ".partial"
 _DAMAGED = ".damaged"
-_KEEP = 2
+_COMPLETE = "complete"
 
 # All that TensorFlow's reader raises on files that are cut, garbled or missing.
 _READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
@@ -37,8 +38,8 @@ _READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
 _log = logging.getLogger(__name__)
 
 
-def save(directory: Path, step: int, variables: Sequence[AnyVariable]) -> Path:
-    """Writes a checkpoint and removes all but the newest two.
+def save(directory: AnyPath, step: int, variables: Sequence[AnyVariable]) -> AnyPath:
+    """Writes a checkpoint.
 
     Args:
         directory: Existing folder that holds the checkpoints of one run.
@@ -54,8 +55,10 @@ def save(directory: Path, step: int, variables: Sequence[AnyVariable]) -> Path:
     """
     keyed = _keyed(variables)
     folder = directory / f"step-{step}"
-    partial = directory / f"{folder.name}{_PARTIAL}"
+    partial = folder if isinstance(folder, StoredPath) else folder.with_name(folder.name + _PARTIAL)
     try:
+        if isinstance(folder, StoredPath):
+            folder.rmtree()  # a damaged one of this step
         partial.mkdir()
         with tf.device("CPU:0"):
             tf.raw_ops.SaveV2(
@@ -64,30 +67,46 @@ def save(directory: Path, step: int, variables: Sequence[AnyVariable]) -> Path:
                 shape_and_slices=[""] * (len(keyed) + 1),
                 tensors=[*(v.read_value() for v in keyed.values()), tf.constant(step, tf.int64)],
             )
-        for path in (*partial.iterdir(), partial):
-            flush_to_disk(path)
-        partial.rename(folder)
-        flush_to_disk(directory)
+        _complete(partial, folder)
     except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(partial, Path):
+            shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "message", None) or error
         raise OSError(
             f"Checkpoint {folder} cannot be written ({reason}): free disk space or choose another "
             "directory, then run again; earlier checkpoints are kept."
         ) from error
-    for old in _steps(directory)[:-_KEEP]:
-        shutil.rmtree(directory / f"step-{old}")
     return folder
 
 
-def restore(directory: Path, variables: Sequence[AnyVariable]) -> int:
+def _complete(partial: AnyPath, folder: AnyPath) -> None:
+    """Makes a checkpoint count, all at once."""
+    if isinstance(partial, StoredPath):
+        (partial / _COMPLETE).write_bytes(b"")
+        return
+    for path in (*partial.iterdir(), partial):
+        flush_to_disk(path)
+    partial.rename(folder)
+    flush_to_disk(partial.parent)
+
+
+def prune(directory: AnyPath, keep: int, spare: Collection[int] = ()) -> None:
+    """Removes all checkpoints but the newest `keep` and those of the steps in `spare`."""
+    for step in steps(directory)[:-keep]:
+        if step not in spare:
+            _remove(directory / f"step-{step}")
+
+
+def restore(directory: AnyPath, variables: Sequence[AnyVariable], tidies: bool = True) -> int:
     """Assigns the newest sound checkpoint to the variables; removes what killed writers left.
 
-    A damaged checkpoint is renamed to `step-N.damaged`, logged, and the one before it is taken.
+    Every damaged checkpoint is logged and set aside: renamed to `step-N.damaged`, or on an object
+    store marked by an object `.damaged` in place of `complete`.
 
     Args:
         directory: Folder that holds the checkpoints of one run.
         variables: The variables that were saved, in the same order.
+        tidies: False where another process writes the folder; nothing is removed or renamed then.
 
     Returns:
         The checkpoint's step, or 0 if there is none (the variables keep their values).
@@ -97,42 +116,95 @@ def restore(directory: Path, variables: Sequence[AnyVariable]) -> int:
             these. Nothing is deleted or assigned then.
     """
     keyed = _keyed(variables)
-    for left_over in directory.glob(f"step-*{_PARTIAL}"):
-        shutil.rmtree(left_over)
-    for step in reversed(_steps(directory)):
+    if tidies:
+        _remove_unfinished(directory)
+    restored = 0
+    for step in reversed(steps(directory)):
         folder = directory / f"step-{step}"
         try:
             found, values = _read(folder, step)
         except _READ_ERRORS as error:
-            aside = directory / f"{folder.name}{_DAMAGED}"
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-            _log.warning(
-                "Checkpoint %s is damaged (%s: %s); it is now %s, and the one before it is used.",
-                folder, type(error).__name__, error, aside.name,
-            )  # fmt: skip
+            if tidies:
+                _set_aside(folder)
+                _log.warning(
+                    "Checkpoint %s is damaged (%s: %s) and set aside%s.",
+                    folder, type(error).__name__, error,
+                    "" if restored else "; the one before it is used",
+                )  # fmt: skip
+            continue
+        if restored:  # older ones are read only to find damage while there is another
             continue
         _check_same_program(
             folder, [_description(key, v.shape, v.dtype) for key, v in keyed.items()], found
         )
         for variable, value in zip(keyed.values(), values, strict=True):
             variable.assign(value)
-        return step
-    return 0
+        restored = step
+    return restored
 
 
-def flush_to_disk(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _remove_unfinished(directory: AnyPath) -> None:
+    """Removes what killed writers left."""
+    finished = steps(directory)
+    folders: list[AnyPath] = list(directory.iterdir())
+    for folder in folders:
+        match = _FOLDER.fullmatch(folder.name.removesuffix(_PARTIAL))
+        counts = match and not folder.name.endswith(_PARTIAL) and int(match[1]) in finished
+        if match and not counts and not (folder / _DAMAGED).exists():
+            _remove(folder)
+
+
+def not_finite(variables: Sequence[AnyVariable]) -> str | None:
+    """The name of the first variable with a NaN or an infinity in it, None where there is none."""
+    with tf.device("CPU:0"):
+        for key, variable in _keyed(variables).items():
+            if variable.dtype.is_floating and not tf.reduce_all(
+                tf.math.is_finite(variable.read_value())
+            ):
+                return key.partition("/")[2]
+    return None
+
+
+def is_sound(directory: AnyPath, step: int) -> bool:
+    """Whether the checkpoint of a step reads back without an error."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        _read(directory / f"step-{step}", step)
+    except _READ_ERRORS:
+        return False
+    return True
 
 
-def _steps(directory: Path) -> list[int]:
-    matches = (_FOLDER.fullmatch(path.name) for path in directory.iterdir())
+def steps(directory: AnyPath) -> list[int]:
+    """Steps of the finished checkpoints, sorted."""
+    matches = (
+        _FOLDER.fullmatch(path.name)
+        for path in directory.iterdir()
+        if isinstance(path, Path) or (path / _COMPLETE).exists()
+    )
     return sorted(int(match[1]) for match in matches if match)
+
+
+def _remove(folder: AnyPath) -> None:
+    """Removes a checkpoint so that it counts no longer from the first moment on."""
+    if isinstance(folder, StoredPath):
+        (folder / _COMPLETE).unlink(missing_ok=True)
+        folder.rmtree()
+        return
+    partial = folder.with_name(folder.name.removesuffix(_PARTIAL) + _PARTIAL)
+    if partial != folder:
+        folder.rename(partial)
+    shutil.rmtree(partial)
+
+
+def _set_aside(folder: AnyPath) -> None:
+    """Keeps a damaged checkpoint for whoever wants to look at it, out of the way."""
+    if isinstance(folder, StoredPath):
+        (folder / _DAMAGED).write_bytes(b"")
+        (folder / _COMPLETE).unlink()
+        return
+    aside = folder.with_name(folder.name + _DAMAGED)
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
 def _keyed(variables: Sequence[AnyVariable]) -> dict[str, tf.Variable]:
@@ -152,9 +224,9 @@ def _keyed(variables: Sequence[AnyVariable]) -> dict[str, tf.Variable]:
     return keyed
 
 
-def _read(folder: Path, step: int) -> tuple[list[str], list[np.ndarray]]:
+def _read(folder: AnyPath, step: int) -> tuple[list[str], list[np.ndarray]]:
     """Descriptions and values by position; reading a tensor checks its CRC."""
-    reader = tf.train.load_checkpoint(str(folder / _BUNDLE))
+    reader = tf.compat.v1.train.NewCheckpointReader(str(folder / _BUNDLE))
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     keys = sorted(shapes.keys() - {_STEP_KEY})
     if int(reader.get_tensor(_STEP_KEY)) != step:
@@ -163,7 +235,7 @@ def _read(folder: Path, step: int) -> tuple[list[str], list[np.ndarray]]:
     return found, [reader.get_tensor(key) for key in keys]
 
 
-def _check_same_program(folder: Path, expected: list[str], found: list[str]) -> None:
+def _check_same_program(folder: AnyPath, expected: list[str], found: list[str]) -> None:
     for position, (here, there) in enumerate(itertools.zip_longest(expected, found)):
         if _without_counters(here) != _without_counters(there):
             raise ValueError(

@@ -6,40 +6,20 @@ The pattern of TensorFlow's TPUEstimator (`iterations_per_loop`) in the API that
 
 from __future__ import annotations
 
-import dataclasses
+import math
+import os
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import tensorflow as tf
 
 from tpu import checkpoint
-from tpu.history import History
-from tpu.loop import CompiledLoop
+from tpu.failures import clear_errors
+from tpu.loop import CompiledLoop, DivergedError
 from tpu.phase import RESERVED_METRICS, Metrics, Phase
+from tpu.record import NOBODY, Progress, Record, Watch
 from tpu.signals import StopRequest, stop_request
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where a phase stands after a compiled loop.
-
-    Attributes:
-        phase: Name of the phase.
-        step: Finished steps.
-        steps: Length of the phase.
-        seconds: Time spent on the phase so far, earlier runs included.
-        seconds_left: Estimate from the speed of this run.
-        metrics: Means over the last loop, and what the host update added.
-    """
-
-    phase: str
-    step: int
-    steps: int
-    seconds: float
-    seconds_left: float
-    metrics: Metrics
+from tpu.storage import AnyPath, to_path
 
 
 class Interrupted(KeyboardInterrupt):
@@ -57,10 +37,11 @@ class Interrupted(KeyboardInterrupt):
 def run_phase(
     phase: Phase,
     strategy: tf.distribute.Strategy,
-    checkpoint_directory: str | Path,
+    checkpoint_directory: str | os.PathLike[str],
     *,
     save_every_seconds: float = 60.0,
-    on_progress: Callable[[Progress], None] | None = None,
+    keep_checkpoints: int = 2,
+    watch: Watch = NOBODY,
 ) -> list[Metrics]:
     """Runs a phase to its end, from its newest checkpoint if there is one.
 
@@ -70,71 +51,103 @@ def run_phase(
     Args:
         phase: What to run.
         strategy: Where to run it.
-        checkpoint_directory: Folder of this phase alone; made if it is not there.
+        checkpoint_directory: Folder of this phase alone, local or on cloud storage; made if it is
+            not there. Several workers share one, and the first of them writes it.
         save_every_seconds: Saves after the first loop that ends this long after the last save.
-        on_progress: Called after every compiled loop.
+        keep_checkpoints: How many of the newest stay, next to the best one.
+        watch: Who hears of it.
 
     Returns:
         The history: for every compiled loop of the phase, earlier runs included, a row with
         "step" (finished steps), "seconds" (so far) and the metrics.
 
     Raises:
-        DivergedError: The loss is not finite; nothing of that loop was saved.
+        DivergedError: A metric or a variable is not finite; nothing of that loop was saved.
+        OutOfMemoryError: A step does not fit into memory.
+        WorkerLostError: Another worker or a device is gone.
         Interrupted: SIGTERM or SIGINT came; all was saved. A second one ends the process at once.
         ValueError: The checkpoint is of another program or of a longer phase, the data end too
             early, or the metrics break the contract.
         OSError: The directory or a checkpoint cannot be written.
     """
-    directory = Path(checkpoint_directory)
+    directory = to_path(checkpoint_directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"Checkpoint directory {directory} cannot be made ({error.strerror}): choose another."
+            f"Checkpoint directory {directory} cannot be made ({error.strerror or error}): choose "
+            "another."
         ) from error
-    step = checkpoint.restore(directory, phase.variables)
-    if step > phase.steps:
-        raise ValueError(
-            f"The checkpoint in {directory} is at step {step}, but phase '{phase.name}' has only "
-            f"{phase.steps} steps: use another directory, or delete this one to start over."
-        )
-    history = History(directory, step)
+    writes = strategy.extended.should_checkpoint
+    step = checkpoint.restore(directory, phase.variables, tidies=writes)
+    _check_start(phase, strategy, directory, step)
+    if step:
+        watch.event("restored", phase=phase.name, step=step, checkpoint=str(directory))
+    record = Record(phase, directory, step, writes, keep_checkpoints, watch)
     if step < phase.steps:
         loop = CompiledLoop(phase, strategy, step)
-        save = _Saver(phase, directory, history, step, save_every_seconds)
-        with stop_request() as stop:
-            step = _run_loops(phase, loop, step, history, save, stop, on_progress)
+        with (
+            stop_request() as stop,
+            clear_errors(phase, loop.batch_size, record.good_checkpoints),
+            record.open(loop.batch_size),
+        ):
+            step = _run_loops(phase, loop, step, record, save_every_seconds, stop, watch)
         if stop.signal is not None:
             raise Interrupted(
                 f"Phase '{phase.name}' was stopped by {stop.signal.name} after step {step} of "
                 f"{phase.steps} and saved in {directory}: run again to continue.",
                 stop.signal,
             )
-    return history.rows
+    return record.rows
+
+
+def _check_start(
+    phase: Phase, strategy: tf.distribute.Strategy, directory: AnyPath, step: int
+) -> None:
+    if step > phase.steps:
+        raise ValueError(
+            f"The checkpoint in {directory} is at step {step}, but phase '{phase.name}' has only "
+            f"{phase.steps} steps: use another directory, or delete this one to start over."
+        )
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        steps = strategy.run(lambda: tf.constant(step, tf.float32))
+        mean = float(strategy.reduce("MEAN", steps, axis=None))
+        if mean != step:
+            raise ValueError(
+                f"Phase '{phase.name}': this worker found step {step} in {directory}, others did "
+                "not; give all workers the same work directory, on storage that they share."
+            )
 
 
 def _run_loops(
     phase: Phase,
     loop: CompiledLoop,
     step: int,
-    history: History,
-    save: _Saver,
+    record: Record,
+    save_every_seconds: float,
     stop: StopRequest,
-    on_progress: Callable[[Progress], None] | None,
+    watch: Watch,
 ) -> int:
     """Runs compiled loops to the phase's end or until asked to stop; returns the steps done."""
-    clock = _Clock(phase.steps, step, history.rows[-1]["seconds"] if history.rows else 0.0)
+    clock = _Clock(phase.steps, step, record.rows[-1]["seconds"] if record.rows else 0.0)
+    saved_at = time.monotonic()
     while step < phase.steps and stop.signal is None:
         # Loops end at multiples of steps_per_loop, wherever the run was continued.
         end = min(phase.steps, step - step % phase.steps_per_loop + phase.steps_per_loop)
+        record.trace.before(step, end)
         metrics = _with_host_update(phase, end, loop(step, end - step))
+        record.trace.after(end)
         step = end
         seconds, seconds_left = clock.read(step)
-        history.append({"step": step, "seconds": seconds, **metrics})
-        save(step, now=False)
-        if on_progress is not None:
-            on_progress(Progress(phase.name, step, phase.steps, seconds, seconds_left, metrics))
-    save(step, now=True)
+        record.append({"step": step, "seconds": seconds, **metrics})
+        if time.monotonic() - saved_at >= save_every_seconds:
+            record.save(step)
+            saved_at = time.monotonic()
+        if watch.on_progress is not None:
+            watch.on_progress(
+                Progress(phase.name, step, phase.steps, seconds, seconds_left, metrics)
+            )
+    record.save(step)
     return step
 
 
@@ -148,29 +161,12 @@ def _with_host_update(phase: Phase, step: int, metrics: Metrics) -> Metrics:
             f"Phase '{phase.name}': the host update returned {sorted(taken)}, names that the step "
             "or the history uses; give them others."
         )
+    for name, value in added.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"Phase '{phase.name}': the {name} is {value} after step {step - 1}"
+            )
     return metrics | {name: float(value) for name, value in added.items()}
-
-
-class _Saver:
-    """Saves a phase at the first call that is `save_every_seconds` after the last save."""
-
-    def __init__(
-        self, phase: Phase, directory: Path, history: History, step: int, save_every_seconds: float
-    ) -> None:
-        self._phase = phase
-        self._directory = directory
-        self._history = history
-        self._every = save_every_seconds
-        self._saved_at = time.monotonic()
-        self._saved_step = step
-
-    def __call__(self, step: int, now: bool) -> None:
-        if step == self._saved_step:
-            return
-        if now or time.monotonic() - self._saved_at >= self._every:
-            self._history.flush()
-            checkpoint.save(self._directory, step, self._phase.variables)
-            self._saved_at, self._saved_step = time.monotonic(), step
 
 
 class _Clock:

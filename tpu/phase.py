@@ -30,12 +30,13 @@ class Phase:
         step: Runs in the compiled loop on every replica, as `step(inputs, step_index)`. `inputs`
             is an element of the data set (on several replicas a slice of it), `step_index` an
             int64 scalar that counts the steps of this phase from 0. Returns scalar metrics,
-            always the same names, among them "loss". It is traced without AutoGraph: conditions on
+            always the same names, among them "loss"; one that is NaN or infinite ends the run, so
+            it should return the norm of its gradient as well. It is traced without AutoGraph: conditions on
             tensors are `tf.where` or `tf.cond`. A loss that is differentiated is divided by
             the number of replicas by the step itself; a metric is the mean over the replica's
             examples, and the engine takes the mean over replicas.
         variables: Everything the phase changes or depends on: weights, batch-norm statistics,
-            optimizer variables, averages, and the state of the host update.
+            optimizer variables, averages, and the state of the host update. All are finite.
         steps: Length of the phase.
         dataset: `dataset(start_step)` gives the batches from `start_step` on, of which the engine
             takes `steps - start_step`.
@@ -46,6 +47,9 @@ class Phase:
             that loop. It may assign `variables`. A returned dict joins the loop's row in the
             history.
         jit_compile: Compiles the step with XLA.
+        best_metric: The checkpoint whose loop ended with the lowest value of it is kept as the
+            best one.
+        batch_size_setting: Where a person sets the batch size, for the message when memory ends.
 
     Raises:
         ValueError: A number is below 1 or the name is empty.
@@ -59,6 +63,8 @@ class Phase:
     steps_per_loop: int = 10
     host_update: Callable[[int, Metrics], Metrics | None] | None = None
     jit_compile: bool = False
+    best_metric: str = "loss"
+    batch_size_setting: str = "the batch size of its data set"
 
     def __post_init__(self) -> None:
         if not self.name:

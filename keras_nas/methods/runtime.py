@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import tensorflow as tf
 
-from tpu.engine import Progress, run_phase
+from tpu.engine import run_phase
 from tpu.phase import Metrics, Phase
+from tpu.record import NOBODY, Watch
+from tpu.storage import AnyPath
 from tpu.strategy import strategy_for
 
 
@@ -22,14 +22,16 @@ class Runtime:
       strategy: devices.
       steps_per_loop: training steps inside one compiled call.
       save_every_seconds: between checkpoints.
-      on_progress: called after every compiled loop.
+      keep_checkpoints: how many of the newest stay, next to the best one.
+      watch: who hears of a phase.
     """
 
-    checkpoints: Path
+    checkpoints: AnyPath
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=strategy_for)
     steps_per_loop: int = 10
     save_every_seconds: float = 60.0
-    on_progress: Callable[[Progress], None] | None = None
+    keep_checkpoints: int = 2
+    watch: Watch = NOBODY
 
     @property
     def iterate_dtype(self) -> tf.DType:
@@ -44,7 +46,8 @@ class Runtime:
             self.strategy,
             self.checkpoints / phase.name,
             save_every_seconds=self.save_every_seconds,
-            on_progress=self.on_progress,
+            keep_checkpoints=self.keep_checkpoints,
+            watch=self.watch,
         )
 
 

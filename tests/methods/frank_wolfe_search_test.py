@@ -15,6 +15,7 @@ from keras_nas.methods.frank_wolfe_search import gradient_function, search
 from keras_nas.methods.hardcore_nas import uniform_architecture
 from keras_nas.resources import cost_model, piece_macs, piece_parameters
 from keras_nas.solvers.polytope import InfeasibleError
+from tpu.record import Watch
 
 SETTINGS = SearchConfig(epochs=0.5, batch_size=12)  # 12 steps
 
@@ -105,10 +106,10 @@ def test_an_interrupted_search_ends_in_the_same(
         if progress.step == 5:
             raise PowerCut
 
-    elsewhere = dataclasses.replace(runtime, checkpoints=tmp_path / "cut", on_progress=cut)
+    elsewhere = dataclasses.replace(runtime, checkpoints=tmp_path / "cut", watch=Watch(on_progress=cut))
     with pytest.raises(PowerCut):
         search(supernet, costs, limits, settings, examples, elsewhere)
-    elsewhere = dataclasses.replace(elsewhere, on_progress=None)
+    elsewhere = dataclasses.replace(elsewhere, watch=Watch())
     continued = search(supernet, costs, limits, settings, examples, elsewhere)
     np.testing.assert_array_equal(continued.alpha, whole.alpha)
     np.testing.assert_array_equal(continued.beta, whole.beta)

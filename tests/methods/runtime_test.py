@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_nas.methods.runtime import stage_seed
 from tpu.phase import Phase
+from tpu.record import Watch
 
 
 def test_seeds_differ_between_stages_and_repeat():
@@ -32,7 +33,7 @@ def test_a_phase_runs_in_its_own_folder_with_progress(runtime):
         dataset=lambda start: tf.data.Dataset.range(start, 10),
         steps_per_loop=2,
     )
-    history = dataclasses.replace(runtime, on_progress=seen.append).run(phase)
+    history = dataclasses.replace(runtime, watch=Watch(on_progress=seen.append)).run(phase)
     assert counter.numpy() == 3
     assert [row["step"] for row in history] == [p.step for p in seen] == [2, 3]
     assert (runtime.checkpoints / "count" / "step-3").is_dir()

@@ -71,13 +71,79 @@ def test_saves_keras_variables_and_generator_state(tmp_path):
         np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
 
 
-def test_keeps_the_newest_two_by_number(tmp_path):
-    for step in (8, 9, 10, 11):
-        checkpoint.save(tmp_path, step, plain(step))
-    assert folders(tmp_path) == ["step-10", "step-11"]
+@pytest.fixture(params=["disk", "object store"])
+def place(request, tmp_path, object_store):
+    """A folder on each kind of storage."""
+    object_store.mkdir()
+    return tmp_path if request.param == "disk" else object_store
+
+
+def test_keeps_the_newest_by_number_and_those_to_spare(place):
+    for step in (8, 9, 10, 11, 12):
+        checkpoint.save(place, step, plain(step))
+    checkpoint.prune(place, 4)
+    assert checkpoint.steps(place) == [9, 10, 11, 12]
+    checkpoint.prune(place, 2, {9})
+    assert folders(place) == ["step-11", "step-12", "step-9"]
     restored = plain(0)
-    assert checkpoint.restore(tmp_path, restored) == 11
-    assert restored[0][0] == 11
+    assert checkpoint.restore(place, restored) == 12
+    assert restored[0][0] == 12
+
+
+def test_on_an_object_store_only_what_has_its_marker_counts(object_store, caplog):
+    object_store.mkdir()
+    saved = variables()
+    assert checkpoint.save(object_store, 1, saved) == object_store / "step-1"
+    checkpoint.save(object_store, 2, saved)
+    (object_store / "step-2" / "complete").unlink()
+    restored = zeros()
+    assert checkpoint.restore(object_store, restored) == 1
+    assert_same_bits(restored)
+    assert folders(object_store) == ["step-1"]
+    assert caplog.text == ""
+    checkpoint.save(object_store, 2, saved)
+    (object_store / "step-2" / "variables.index").unlink()
+    assert not checkpoint.is_sound(object_store, 2)
+    assert checkpoint.restore(object_store, restored) == 1
+    assert "step-2 is damaged" in caplog.text
+    for _ in range(2):
+        assert checkpoint.steps(object_store) == [1]
+        assert (object_store / "step-2" / ".damaged").exists()
+        assert checkpoint.restore(object_store, restored) == 1
+    checkpoint.save(object_store, 2, saved)
+    assert checkpoint.restore(object_store, restored) == 2
+
+
+def test_damage_in_older_checkpoints_is_found_as_well(tmp_path, caplog):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, plain(step))
+    truncate_data(tmp_path / "step-1")
+    assert [checkpoint.is_sound(tmp_path, step) for step in (1, 2, 3)] == [False, True, True]
+    restored = plain(0)
+    assert checkpoint.restore(tmp_path, restored, tidies=False) == 3
+    assert folders(tmp_path) == ["step-1", "step-2", "step-3"]
+    assert checkpoint.restore(tmp_path, restored) == 3
+    assert restored[0][0] == 3
+    assert folders(tmp_path) == ["step-1.damaged", "step-2", "step-3"]
+    assert "step-1 is damaged" in caplog.text
+    assert "the one before" not in caplog.text
+
+
+def test_a_process_that_does_not_tidy_skips_damage_and_leaves_it(tmp_path):
+    checkpoint.save(tmp_path, 1, plain(1))
+    checkpoint.save(tmp_path, 2, plain(2))
+    truncate_index(tmp_path / "step-2")
+    shutil.copytree(tmp_path / "step-1", tmp_path / "step-3.partial")
+    assert checkpoint.restore(tmp_path, plain(0), tidies=False) == 1
+    assert folders(tmp_path) == ["step-1", "step-2", "step-3.partial"]
+
+
+def test_names_a_variable_that_is_not_finite():
+    fine = {name: value for name, value in VALUES.items() if name != "double"}
+    assert checkpoint.not_finite(variables(fine)) is None
+    assert checkpoint.not_finite(variables()) == "double:0"
+    bad = fine | {"half": np.array([np.inf], tf.bfloat16.as_numpy_dtype)}
+    assert checkpoint.not_finite(variables(bad)) == "half:0"
 
 
 def test_removes_what_a_killed_writer_left(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tpu.engine import Interrupted, run_phase
-from tpu.loop import DivergedError
+from tpu.record import Watch
 from tpu.strategy import strategy_for
 
 CPU = strategy_for("cpu")
@@ -73,7 +73,9 @@ def test_a_finished_phase_is_restored_without_running(counting, tmp_path):
         raise RuntimeError("a finished phase must not touch this")
 
     again = counting(step=refuse, dataset=refuse, host_update=refuse)
-    assert without_seconds(run_phase(again, CPU, tmp_path, on_progress=refuse)) == HISTORY
+    assert (
+        without_seconds(run_phase(again, CPU, tmp_path, watch=Watch(on_progress=refuse))) == HISTORY
+    )
     assert again.variables[0].numpy() == 21
 
 
@@ -83,7 +85,7 @@ def test_continues_after_an_error_with_loops_at_the_same_steps(counting, tmp_pat
             raise RuntimeError("stop here")
 
     with pytest.raises(RuntimeError, match="stop here"):
-        run_phase(counting(), CPU, tmp_path, save_every_seconds=0, on_progress=fail)
+        run_phase(counting(), CPU, tmp_path, save_every_seconds=0, watch=Watch(on_progress=fail))
     starts = []
 
     def dataset(start):
@@ -107,12 +109,15 @@ def test_saves_by_time_and_at_the_end(counting, tmp_path):
             CPU,
             directory,
             save_every_seconds=seconds,
-            on_progress=lambda _: seen.append(sorted(p.name for p in directory.glob("step-*"))),
+            watch=Watch(
+                on_progress=lambda _: seen.append(sorted(p.name for p in directory.glob("step-*")))
+            ),
         )
         return seen, sorted(p.name for p in directory.glob("step-*"))
 
     always = saved_at_each_loop(0, tmp_path / "always")
-    assert always[0] == [["step-3"], ["step-3", "step-6"], ["step-6", "step-7"]]
+    # The loss grows: the first is the best one.
+    assert always[0] == [["step-3"], ["step-3", "step-6"], ["step-3", "step-6", "step-7"]]
     seldom = saved_at_each_loop(1000, tmp_path / "seldom")
     assert seldom == ([[], [], []], ["step-7"])
 
@@ -148,14 +153,16 @@ def test_host_update_runs_between_loops_and_its_variables_survive(counting, tmp_
     assert calls[1][1] == {"loss": 31 / 3, "index": 4.0, "host_seen": whole[0]["host"]}
 
     with pytest.raises(RuntimeError, match="stop here"):
-        run_phase(build(), CPU, tmp_path / "cut", save_every_seconds=0, on_progress=fail)
+        run_phase(
+            build(), CPU, tmp_path / "cut", save_every_seconds=0, watch=Watch(on_progress=fail)
+        )
     rows = run_phase(build(), CPU, tmp_path / "cut")
     assert without_seconds(rows) == without_seconds(whole)
 
 
 def test_progress_tells_step_time_and_metrics(counting, tmp_path):
     seen = []
-    rows = run_phase(counting(), CPU, tmp_path, on_progress=seen.append)
+    rows = run_phase(counting(), CPU, tmp_path, watch=Watch(on_progress=seen.append))
     assert [(p.phase, p.step, p.steps) for p in seen] == [("counting", n, 7) for n in (3, 6, 7)]
     assert [{"step": p.step, "seconds": p.seconds, **p.metrics} for p in seen] == rows
     assert 0 < seen[0].seconds < seen[1].seconds < seen[2].seconds
@@ -167,19 +174,35 @@ def test_progress_tells_step_time_and_metrics(counting, tmp_path):
     assert seen[2].seconds_left == 0
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_names_the_step_and_saves_nothing(counting, tmp_path, value):
-    def diverge(phase):
-        def step(inputs, step_index):
-            metrics = phase.step(inputs, step_index)
-            return metrics | {"loss": tf.where(step_index == 4, value, metrics["loss"])}
+def test_saves_and_restores_are_events(counting, tmp_path):
+    events = []
+    watch = Watch(on_event=lambda name, **fields: events.append({"event": name, **fields}))
+    run_phase(counting(), CPU, tmp_path, save_every_seconds=0, watch=watch)
+    run_phase(counting(), CPU, tmp_path, watch=watch)
+    saved = [
+        {"event": "saved", "phase": "counting", "step": step, "best": 3,
+         "checkpoint": str(tmp_path / f"step-{step}")}
+        for step in (3, 6, 7)
+    ]  # fmt: skip
+    assert events == [
+        *saved,
+        {"event": "restored", "phase": "counting", "step": 7, "checkpoint": str(tmp_path)},
+    ]
 
-        return counting(phase.variables[0], step=step)
 
-    with pytest.raises(DivergedError, match=rf"Phase 'counting': the loss is {value} at step 4;"):
-        run_phase(diverge(counting()), CPU, tmp_path, save_every_seconds=0)
-    assert [path.name for path in tmp_path.glob("step-*")] == ["step-3"]
-    assert without_seconds(run_phase(counting(), CPU, tmp_path)) == HISTORY
+def test_a_run_on_an_object_store_is_cut_off_and_continued(counting, object_store):
+    def fail(progress):
+        if progress.step == 6:
+            raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        run_phase(
+            counting(), CPU, object_store, save_every_seconds=0, watch=Watch(on_progress=fail)
+        )
+    assert sorted(p.name for p in object_store.iterdir()) == ["history.jsonl", "step-3", "step-6"]
+    phase = counting()
+    assert without_seconds(run_phase(phase, CPU, str(object_store))) == HISTORY
+    assert phase.variables[0].numpy() == 21
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -190,7 +213,12 @@ def test_a_signal_saves_and_interrupts_and_the_next_run_continues(counting, tmp_
     earlier = {n: signal.signal(n, mine) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         with pytest.raises(Interrupted) as raised:
-            run_phase(counting(), CPU, tmp_path, on_progress=lambda _: os.kill(os.getpid(), number))
+            run_phase(
+                counting(),
+                CPU,
+                tmp_path,
+                watch=Watch(on_progress=lambda _: os.kill(os.getpid(), number)),
+            )
         assert signal.getsignal(signal.SIGTERM) is mine
         assert signal.getsignal(signal.SIGINT) is mine
     finally:
@@ -211,7 +239,7 @@ def test_a_signal_in_the_last_loop_interrupts_after_the_last_save(counting, tmp_
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="after step 7 of 7"):
-        run_phase(counting(), CPU, tmp_path, on_progress=stop)
+        run_phase(counting(), CPU, tmp_path, watch=Watch(on_progress=stop))
     assert without_seconds(run_phase(counting(), CPU, tmp_path)) == HISTORY
 
 
@@ -228,7 +256,7 @@ def test_a_damaged_checkpoint_costs_time_and_changes_nothing(counting, tmp_path)
     (tmp_path / "step-7" / "variables.index").unlink()
     phase = counting()
     seen = []
-    rows = run_phase(phase, CPU, tmp_path, on_progress=lambda p: seen.append(p.step))
+    rows = run_phase(phase, CPU, tmp_path, watch=Watch(on_progress=lambda p: seen.append(p.step)))
     assert seen == [7]
     assert without_seconds(rows) == HISTORY
     assert phase.variables[0].numpy() == 21

@@ -27,6 +27,7 @@ import tensorflow as tf
 from tpu import checkpoint
 from tpu.engine import Interrupted, run_phase
 from tpu.phase import Phase
+from tpu.record import Watch
 from tpu.strategy import strategy_for
 
 STEPS = 23
@@ -145,7 +146,7 @@ def run(end, directory, result):
             strategy_for("cpu"),
             directory,
             save_every_seconds=save_every_seconds,
-            on_progress=on_progress,
+            watch=Watch(on_progress=on_progress),
         )
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
