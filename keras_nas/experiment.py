@@ -9,14 +9,27 @@ import numpy as np
 
 from keras_nas import files
 from keras_nas.config import LimitsConfig, SpaceConfig
-from keras_nas.resources import CostModel, LatencyTable, cost_model, piece_macs, piece_parameters
+from keras_nas.config.ranges import SUMS
+from keras_nas.resources import (
+    CostModel,
+    LatencyTable,
+    cost_model,
+    piece_macs,
+    piece_parameters,
+)
 from keras_nas.resources.limits import Limit, check_limits, range_table
+from keras_nas.resources.memory_limit import AllowedChoices, allowed_by_memory
+from keras_nas.resources.tflite_size import FILE_BYTES, FILE_PRECISIONS, piece_tflite_bytes
 from keras_nas.solvers.relaxation import common_relaxation, feasible, smallest_within
 from keras_nas.solvers.staged_costs import StagedCosts
-from keras_nas.space import SPACES, SearchSpace
+from keras_nas.space import SPACES, TF_NAS_SPACES, SearchSpace, StagedSpace, TFNASSpace
+from keras_nas.space.tf_nas_space import FORMAT as TF_NAS_FORMAT
+
+NAMED: dict[str, StagedSpace] = {**SPACES, **TF_NAS_SPACES}
+"""All search spaces that have a name."""
 
 
-def load_space(config: SpaceConfig) -> SearchSpace:
+def load_space(config: SpaceConfig) -> StagedSpace:
     """The search space that a configuration names, with its overrides.
 
     Raises:
@@ -25,12 +38,12 @@ def load_space(config: SpaceConfig) -> SearchSpace:
     """
     kind, _, path = config.name.partition(":")
     if kind == "file" and path:
-        space = SearchSpace.from_json(files.read_text(path, "search space"), f"search space {path}")
-    elif config.name in SPACES:
-        space = SPACES[config.name]
+        space = _read_space(files.read_text(path, "search space"), f"search space {path}")
+    elif config.name in NAMED:
+        space = NAMED[config.name]
     else:
         raise ValueError(
-            f"config.space.name should be one of {', '.join(SPACES)}, or file:PATH; received "
+            f"config.space.name should be one of {', '.join(NAMED)}, or file:PATH; received "
             f"{config.name!r}."
         )
     value = json.loads(space.to_json())
@@ -46,8 +59,14 @@ def load_space(config: SpaceConfig) -> SearchSpace:
         raise ValueError(
             f"config.space.overrides should hold numbers, texts, lists and tables only: {error}."
         ) from None
-    space = SearchSpace.from_json(text, "config.space.overrides")
-    return dataclasses.replace(space.scaled(config.width_multiplier), resolution=config.resolution)
+    space = _read_space(text, "config.space.overrides").scaled(config.width_multiplier)
+    return dataclasses.replace(space, resolution=config.resolution)  # type: ignore[type-var]
+
+
+def _read_space(text: str, where: str) -> StagedSpace:
+    found = files.parse_json_object(text, where).get("format")
+    kind = TFNASSpace if found == TF_NAS_FORMAT else SearchSpace
+    return kind.from_json(text, where)
 
 
 def limited_resources(
@@ -59,25 +78,54 @@ def limited_resources(
       ValueError: a limit is below what the space can reach, or no network keeps all of them; the
         message then has the smallest relaxations that would do.
     """
-    latency = table.cost_model(space, table.classes)
-    wanted = {}
-    if limits.latency_ms is not None:
-        wanted["latency_ms"] = limits.latency_ms
-    else:
-        share = limits.latency_fraction or 0.0
-        # In this form a share of 1 is the largest latency exactly.
-        wanted["latency_ms"] = (1 - share) * latency.smallest() + share * latency.largest()
-    models = [latency]
-    formulas = {"macs": piece_macs, "parameters": piece_parameters}
-    for name, formula in formulas.items():
-        limit = getattr(limits, name)
-        if limit is not None:
-            wanted[name] = limit
-            models.append(cost_model(space, formula, table.classes, name=name))
+    wanted = {name: getattr(limits, name) for name in SUMS if getattr(limits, name) is not None}
+    models = [table.cost_model(space, table.classes)]
+    models += [_sum_model(space, table, name) for name in wanted]
+    memory = memory_limit(space, table, limits)
+    if memory:
+        models = [memory.restrict(model) for model in models]
+    latency = models[0]
+    wanted["latency_ms"] = latency_limit(limits, latency.smallest(), latency.largest())
     checked = check_limits(models, wanted)
     if len(checked) > 1:
         _check_together(staged_costs(space, models), checked)
     return models, checked
+
+
+def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> float:
+    """The latency limit in ms, for a space with this range of latency."""
+    if limits.latency_ms is not None:
+        return limits.latency_ms
+    share = limits.latency_fraction or 0.0
+    # In this form a share of 1 is the largest latency exactly.
+    return (1 - share) * smallest + share * largest
+
+
+def memory_limit(
+    space: SearchSpace, table: LatencyTable, limits: LimitsConfig
+) -> AllowedChoices | None:
+    """What a limit on peak memory leaves of the space; None where there is no such limit.
+
+    Raises:
+      ValueError: no network keeps it.
+    """
+    if limits.peak_memory_bytes is None:
+        return None
+    precision = file_precision(table)
+    return allowed_by_memory(space, table.classes, precision, limits.peak_memory_bytes)
+
+
+def _sum_model(space: SearchSpace, table: LatencyTable, name: str) -> CostModel:
+    if name == "tflite_bytes":
+        formula = piece_tflite_bytes(file_precision(table))
+        return cost_model(space, formula, table.classes, name=name, overhead=FILE_BYTES)
+    formulas = {"macs": piece_macs, "parameters": piece_parameters}
+    return cost_model(space, formulas[name], table.classes, name=name)
+
+
+def file_precision(table: LatencyTable) -> str:
+    """Of the `.tflite` file that runs on the device; for other devices of the plain one."""
+    return table.precision if table.precision in FILE_PRECISIONS else "float32"
 
 
 def _check_together(costs: StagedCosts, limits: list[Limit]) -> None:
@@ -100,11 +148,11 @@ def _check_together(costs: StagedCosts, limits: list[Limit]) -> None:
 
 def staged_costs(space: SearchSpace, models: list[CostModel]) -> StagedCosts:
     """The costs of several resources in the solvers' form."""
-    depths = np.array(space.depths)
     return StagedCosts(
         block_costs=np.stack([model.block_costs for model in models]),
         fixed=np.array([model.fixed for model in models]),
         stage_of_block=np.array(space.stage_of_block),
-        depths=depths,
-        allowed_beta=depths > 0,
+        depths=np.array(space.depths),
+        allowed_alpha=models[0].allowed,
+        allowed_beta=models[0].allowed_depths,
     )

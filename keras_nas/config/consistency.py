@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keras_nas.config.ranges import SUMS
+
 if TYPE_CHECKING:
     from keras_nas.config.schema import Config
 
@@ -45,10 +47,11 @@ def _check_limits(config: Config) -> None:
             f"and leave out the other; received {limits.latency_ms} and "
             f"{limits.latency_fraction}."
         )
-    if config.search.solve_on_device and (limits.macs or limits.parameters):
+    more = [name for name in SUMS if getattr(limits, name)]
+    if config.search.solve_on_device and more:
         raise ValueError(
-            "config.search.solve_on_device works with one limit; leave out limits.macs and "
-            "limits.parameters, or solve between steps."
+            f"config.search.solve_on_device works with one limit; leave out limits.{more[0]}, or "
+            "solve between steps."
         )
 
 
@@ -59,10 +62,11 @@ def _check_tf_nas(config: Config) -> None:
             f"epochs for the search; received {config.tf_nas.warmup_epochs} and "
             f"{config.tf_nas.epochs}."
         )
-    if config.limits.macs or config.limits.parameters:
+    more = [name for name in (*SUMS, "peak_memory_bytes") if getattr(config.limits, name)]
+    if more:
         raise ValueError(
             "config.method='tf_nas' scales widths to one limit, on latency; leave out "
-            "limits.macs and limits.parameters, or use config.method='hardcore_nas'."
+            f"limits.{more[0]}, or use config.method='hardcore_nas'."
         )
     if getattr(config, config.final).distillation or (
         config.final == "finetune" and not config.finetune.init

@@ -5,6 +5,8 @@ from collections.abc import Callable
 STEP_RULES = ("paper", "constant")
 STARTS = ("balanced", "lightest")
 PROJECTIONS = ("exact", "lp", "argmax")
+SUMS = ("macs", "parameters", "tflite_bytes")
+"""Limited resources that are sums over the parts of a network, by formula."""
 SAMPLINGS = ("stratified", "independent", "single_path")
 PRECISIONS = ("float32", "mixed_bfloat16")
 FINAL_STAGES = ("finetune", "train")
@@ -34,6 +36,7 @@ RECIPE_RANGES: dict[str, Range] = {
 }
 RANGES: dict[str, Range] = {
     "seed": (lambda v: 0 <= v <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
+    "num_devices": NOT_NEGATIVE,
     "steps_per_loop": AT_LEAST_1,
     "save_every_seconds": NOT_NEGATIVE,
     "evaluation_batch_size": AT_LEAST_1,
@@ -57,6 +60,8 @@ RANGES: dict[str, Range] = {
     "limits.latency_fraction": UP_TO_1,
     "limits.macs": POSITIVE,
     "limits.parameters": POSITIVE,
+    "limits.tflite_bytes": POSITIVE,
+    "limits.peak_memory_bytes": POSITIVE,
     "projection.rounds": NOT_NEGATIVE,
     "search.epochs": POSITIVE,
     "search.batch_size": AT_LEAST_1,
@@ -66,7 +71,7 @@ RANGES: dict[str, Range] = {
     "tf_nas.learning_rate": POSITIVE,
     "tf_nas.momentum": BELOW_1,
     "tf_nas.weight_decay": NOT_NEGATIVE,
-    "tf_nas.gradient_clip": POSITIVE,
+    "tf_nas.clip": POSITIVE,
     "tf_nas.architecture_learning_rate": POSITIVE,
     "tf_nas.architecture_weight_decay": NOT_NEGATIVE,
     "tf_nas.temperature": POSITIVE,
@@ -83,15 +88,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method": METHODS,
     "final": FINAL_STAGES,
     "precision": PRECISIONS,
-    "accelerator": ("auto", "cpu", "gpu"),
+    "accelerator": ("auto", "cpu", "gpu", "tpu"),
     "data.resize": ("crop", "stretch", "none"),
     "data.crop": ("none", "pad", "resized"),
-    "device.precision": ("float32", "float16", "mixed_float16", "mixed_bfloat16"),
+    "device.precision": ("float32", "float16", "int8", "mixed_float16", "mixed_bfloat16"),
     "supernet.sampling": SAMPLINGS,
     "search.step_rule": STEP_RULES,
     "search.start": STARTS,
     "projection.method": PROJECTIONS,
-    "tf_nas.second_path": ("random", "gumbel", "minimum", "maximum", "none"),
-    "tf_nas.depth_space": ("sink_connecting", "skip_in_candidates", "skip_out_of_candidates"),
-    "tf_nas.latency_loss": ("absolute", "hinge", "logarithm", "linear"),
+    "tf_nas.second_sampler": ("random", "gumbel", "minimum", "maximum", "none"),
+    "tf_nas.depth_space": ("sink", "skip_in", "skip_out"),
+    "tf_nas.objective": ("absolute", "hinge", "log", "linear"),
 }

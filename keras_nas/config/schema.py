@@ -102,7 +102,7 @@ class DeviceConfig:
         `keras:gpu` (TensorFlow on this machine).
       threads: of the runtime.
       batch: images in a call; other than 1 on `keras:cpu` and `keras:gpu` only.
-      precision: that is measured: of weights in `.tflite` files, `float32` or `float16`; of Keras
+      precision: that is measured: of `.tflite` files, `float32`, `float16` or `int8`; of Keras
         devices, `float32`, `mixed_float16` or `mixed_bfloat16`.
       calibration_networks: whole networks that the table's scale and overhead are fitted on.
       target_error: relative error at which measuring an entry ends.
@@ -132,12 +132,16 @@ class LimitsConfig:
       latency_fraction: in place of `latency_ms`: between the space's smallest (0) and largest (1).
       macs: multiply-accumulates of one image.
       parameters: trainable parameters.
+      tflite_bytes: size of the `.tflite` file in the precision of the device.
+      peak_memory_bytes: LiteRT's arena, all that is not weights, for one image.
     """
 
     latency_ms: float | None = None
     latency_fraction: float | None = None
     macs: float | None = None
     parameters: float | None = None
+    tflite_bytes: float | None = None
+    peak_memory_bytes: float | None = None
 
 
 @dataclasses.dataclass
@@ -225,7 +229,10 @@ class Config:
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
       precision: of training, `float32` or `mixed_bfloat16`.
-      accelerator: `auto`, `cpu` or `gpu`.
+      accelerator: `auto`, `cpu`, `gpu` or `tpu`.
+      tpu: name of a Cloud TPU, or `local` for the TPU of this machine; "" is none.
+      num_devices: devices that share each batch; 0 is all GPUs, all cores of a TPU, or one CPU.
+        Results are the same up to rounding, so a run goes on when this or `tpu` is changed.
       steps_per_loop: training steps inside one compiled call.
       save_every_seconds: between checkpoints.
       evaluation_batch_size: images in a step of evaluation.
@@ -249,6 +256,8 @@ class Config:
     final: str = "finetune"
     precision: str = "float32"
     accelerator: str = "auto"
+    tpu: str = ""
+    num_devices: int = 0
     steps_per_loop: int = 10
     save_every_seconds: float = 60.0
     evaluation_batch_size: int = 256

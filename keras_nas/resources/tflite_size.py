@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from keras_nas.resources.counts import kernel_weights
 from keras_nas.space import Architecture, Block, Head, Piece, Stem, pieces
 
+FILE_PRECISIONS = ("float32", "float16", "int8")
+
 FILE_BYTES = 1500
 """What a file holds beside its pieces: header, signature, names of the operations."""
 
@@ -23,14 +25,14 @@ _ACTIVATION_TENSORS = {
     "float32": {"relu": 0, "relu6": 0, "hard_swish": 1, "swish": 2},
     "int8": {"relu": 0, "relu6": 0, "hard_swish": 5, "swish": 2},
 }
-"""Tensors that an activation adds; LiteRT has no fast int8 hard-swish, so that it is written out."""
+"""Tensors that an activation adds; hard-swish is written out in int8, see `export.convert`."""
 
 
 def piece_tflite_bytes(precision: str) -> Callable[[Piece], float]:
     """The bytes that a piece adds to a file, as a function of the piece.
 
     Args:
-      precision: `float32`, `float16` or `int8`.
+      precision: one of `FILE_PRECISIONS`.
     """
 
     def count(piece: Piece) -> float:
