@@ -46,7 +46,8 @@ def train_classifier(
       teacher: whose output is distilled, with the recipe's weight.
 
     Returns:
-      History: a row a compiled loop, with "step", "seconds", "loss" and "accuracy".
+      History: a row a compiled loop, with "step", "seconds", "loss", "accuracy", "gradient_norm"
+      and "learning_rate".
 
     Raises:
       ValueError: the recipe distils and there is no teacher.
@@ -85,6 +86,7 @@ def train_classifier(
             recipe.batch_size, start, int(stage_seed(0, name)[1])
         ),
         steps_per_loop=runtime.steps_per_loop,
+        batch_size_setting=f"config.{name}.batch_size",
     )
     history = runtime.run(phase)
     if average:
@@ -111,10 +113,17 @@ def _training_step(model, optimizer, recipe, classes, seed, forward, teacher, av
             loss = tf.reduce_mean(losses)
             scaled = loss / replicas  # the optimizer adds the replicas' gradients
         gradients = tape.gradient(scaled, model.trainable_variables)
+        metrics = {
+            "loss": loss,
+            "accuracy": tf.reduce_mean(correct(labels, logits)),
+            # Of this replica's images: that it is a finite number is what matters.
+            "gradient_norm": tf.linalg.global_norm(gradients) * replicas,
+            "learning_rate": optimizer.learning_rate,
+        }
         optimizer.apply(gradients, model.trainable_variables)
         if average:
             average.update()
-        return {"loss": loss, "accuracy": tf.reduce_mean(correct(labels, logits))}
+        return metrics
 
     return step
 

@@ -105,6 +105,7 @@ def host_update(plan: Plan, state: State, step: int) -> Metrics:
     expected = check_feasible(plan, state, step)
     return {
         "expected_cost": float(expected[0]),
+        "cost_limit": float(plan.limits[0]),
         "step_size": gamma,
         "updates_beta": float(is_beta),
         "alpha_entropy": mean_entropy(state.alpha.numpy()),

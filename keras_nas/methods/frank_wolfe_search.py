@@ -38,9 +38,10 @@ class SearchResult:
     Attributes:
       start_alpha, start_beta: initial probabilities [B, C] and [S, D].
       alpha, beta: final probabilities.
-      history: a row a compiled loop: "step", "seconds", "loss", "accuracy", "expected_cost" (of the
-        first resource), "step_size", "updates_beta", "alpha_entropy", "beta_entropy" (means over
-        rows, nats), and "program_seconds" where programs are solved on the host.
+      history: a row a compiled loop: "step", "seconds", "loss", "accuracy", "gradient_norm",
+        "expected_cost" (of the first resource) and its "cost_limit", "step_size", "updates_beta",
+        "alpha_entropy", "beta_entropy" (means over rows, nats), and "program_seconds" where
+        programs are solved on the host.
     """
 
     start_alpha: np.ndarray
@@ -107,6 +108,7 @@ def search(
         ),
         steps_per_loop=runtime.steps_per_loop if on_device else 1,
         host_update=graph_frank_wolfe.device_check(plan, state) if on_device else on_host,
+        batch_size_setting="config.search.batch_size",
     )
     history = runtime.run(phase)
     return SearchResult(start_alpha, start_beta, *state.point(), history)
@@ -166,7 +168,11 @@ def gradient_function(supernet: Supernet):
             logits = supernet(images, *paths, training=False)
             loss = tf.reduce_mean(cross_entropy(targets, logits))
         per_image = tape.gradient(loss, paths)
-        metrics = {"loss": loss, "accuracy": tf.reduce_mean(correct(labels, logits))}
+        metrics = {
+            "loss": loss,
+            "accuracy": tf.reduce_mean(correct(labels, logits)),
+            "gradient_norm": tf.linalg.global_norm(per_image),
+        }
         # The same on all replicas, so that alpha and beta stay the same there.
         found = mean_over_replicas([tf.reduce_sum(gradient, 0) for gradient in per_image])
         return metrics, *found

@@ -54,6 +54,7 @@ def device_check(plan: Plan, state: State):
         expected = frank_wolfe_iterate.check_feasible(plan, state, step)
         return {
             "expected_cost": float(expected[0]),
+            "cost_limit": float(plan.limits[0]),
             "alpha_entropy": mean_entropy(state.alpha.numpy()),
             "beta_entropy": mean_entropy(state.beta.numpy()),
         }

@@ -57,6 +57,26 @@ def test_sgd_is_nesterov_with_decay_in_the_gradient():
     np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.9, False), (0.0, False)])
+def test_the_fused_step_is_that_of_keras(momentum, nesterov):
+    def build(kind, **options):
+        start = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+        kernels = [keras.Variable(start * scale, name="kernel") for scale in (1, 30)]
+        optimizer = kind(
+            learning_rate=schedules.cosine(0.1, 10), momentum=momentum, nesterov=nesterov, **options
+        )
+        optimizer.build(kernels)
+        step = tf.function(lambda *g: optimizer.apply(list(g), kernels), autograph=False)
+        for gradient in gradients:
+            step(*gradient)
+        return [np.asarray(v) for v in (*kernels, *optimizer.variables)]
+
+    gradients = np.random.default_rng(1).normal(size=(6, 2, 4, 5)).astype(np.float32)
+    ours, theirs = build(optimizers.L2SGD), build(keras.optimizers.SGD)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 def test_decay_leaves_batch_norm_and_bias_alone():
     model = small_model()
     optimizer = optimizers.sgd(0.1, model.trainable_variables, l2=0.5)
