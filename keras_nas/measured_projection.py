@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,20 +17,21 @@ from keras_nas.resources.limits import Limit
 from keras_nas.solvers.projection import Choice, project
 from keras_nas.solvers.staged_costs import StagedCosts
 
+Measured = TypeVar("Measured", bound="MeasuredNetwork")
+
 UNUSED = 0.03
 """Share of the latency limit that, left unused, is worth another round."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Round:
-    """One network that was projected and measured.
+class MeasuredNetwork:
+    """One network on its way to the limit.
 
     Attributes:
-      target_ms: limit on the predicted latency that it was projected under.
+      target_ms: limit on the predicted latency that it was made under.
       predicted_ms: by the latency table.
       measured_ms, spread_ms: on the device; spread is one standard deviation.
-      credit: what the projection maximises, see `solvers.projection`.
-      depth_entries, configurations: of every stage [S] and block [B].
+      credit: what is to be large among networks that keep the limit.
     """
 
     target_ms: float
@@ -38,21 +39,43 @@ class Round:
     measured_ms: float
     spread_ms: float
     credit: float
-    depth_entries: tuple[int, ...]
-    configurations: tuple[int, ...]
-
-    def choice(self) -> Choice:
-        """The network as the projection gives it."""
-        return np.array(self.depth_entries), np.array(self.configurations)
 
     @property
     def upper_ms(self) -> float:
         """Measured plus spread, which has to keep the limit."""
         return self.measured_ms + self.spread_ms
 
+    def uses_limit(self, limit_ms: float) -> bool:
+        """Whether it keeps the limit and leaves at most `UNUSED` of it."""
+        return (1 - UNUSED) * limit_ms <= self.upper_ms <= limit_ms
+
+    def next_target_ms(self, limit_ms: float) -> float:
+        """Limit on the prediction of the next network.
+
+        The table's scale is refitted on this one, the nearest to it. The table as it was made has
+        to keep the limit as well.
+        """
+        return limit_ms * min(1.0, self.predicted_ms / self.upper_ms)
+
     def to_json_object(self, limit_ms: float) -> dict[str, Any]:
         """For `projection.json`."""
         return dataclasses.asdict(self) | {"keeps_limit": self.upper_ms <= limit_ms}
+
+
+@dataclasses.dataclass(frozen=True)
+class Round(MeasuredNetwork):
+    """One network that was projected and measured; its credit is what the projection maximises.
+
+    Attributes:
+      depth_entries, configurations: of every stage [S] and block [B].
+    """
+
+    depth_entries: tuple[int, ...]
+    configurations: tuple[int, ...]
+
+    def choice(self) -> Choice:
+        """The network as the projection gives it."""
+        return np.array(self.depth_entries), np.array(self.configurations)
 
 
 class Projector:
@@ -147,15 +170,13 @@ def close_loop(
             configurations=configurations,
         )
         found.append(newest)
-        if (1 - UNUSED) * limit_ms <= newest.upper_ms <= limit_ms:
+        if newest.uses_limit(limit_ms):
             break
-        # The scale refitted on the newest network, which is the nearest to the next one. The table
-        # as it was made has to keep the limit as well.
-        target_ms = limit_ms * min(1.0, newest.predicted_ms / newest.upper_ms)
+        target_ms = newest.next_target_ms(limit_ms)
     return found
 
 
-def best_round(rounds: Sequence[Round], limit_ms: float) -> Round:
+def best_round(rounds: Sequence[Measured], limit_ms: float) -> Measured:
     """The network of largest credit that keeps the limit on the device.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from keras_nas import files
 from keras_nas.config import Config, flatten
 from keras_nas.devices import device_from_name
-from keras_nas.experiment import limited_resources, load_space
+from keras_nas.method_space import checked_limits, method_space
 from keras_nas.progress import quiet_start_up
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import range_table
@@ -72,7 +72,7 @@ def run(
             f"unknown stage {unknown[0]!r}; stages of this experiment are "
             f"{', '.join(stage.name for stage in stages)}."
         )
-    load_space(config.space)
+    method_space(config)
     device_from_name(config.device.name, config.device)
     if config.finetune.init and not Path(config.finetune.init).is_file():
         raise FileNotFoundError(
@@ -153,8 +153,7 @@ def _check_limits(config: Config, folder: Path, log: Callable[[str], None]) -> N
     """Before anything is trained: is there a network that keeps the limits?"""
     path = folder / "latency_table.json"
     table = LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
-    _, limits = limited_resources(load_space(config.space), table, config.limits)
-    log(range_table(limits))
+    log(range_table(checked_limits(method_space(config), table, config.limits)))
 
 
 def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:

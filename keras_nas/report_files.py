@@ -9,18 +9,20 @@ from pathlib import Path
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
-from keras_nas.experiment import load_space
+from keras_nas.method_space import method_space, pieces_ms
 from keras_nas.report import ReportData
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
+from keras_nas.stage_list import TFLITE_FILES, stages_of
 
 TRAINING_STAGES = ("pretrain", "supernet", "finetune", "train")
+"""Stages that leave a training record."""
 PACKAGES = (
     "keras_nas", "tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "tensorflow-datasets"
 )  # fmt: skip
 RESULTS = (
     "latency_table.json", "search.json", "projection.json", "architecture.json", "network.keras",
-    "network.tflite", "network_float16.tflite", "measurement.json",
+    *TFLITE_FILES.values(), "measurement.json",
 )  # fmt: skip
 
 
@@ -39,20 +41,23 @@ def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportDa
     search = files.read_json(folder / "search.json", "search record")
     training = {
         stage: files.read_json(folder / f"{stage}.json", "training record")
-        for stage in TRAINING_STAGES
-        if stage not in ("finetune", "train") or stage == config.final
+        for stage in (stage.name for stage in stages_of(config))
+        if stage in TRAINING_STAGES
     }
+    space = method_space(config)
+    exported = files.read_json(folder / "export.json", "record of the export")
     return ReportData(
         title=config.name,
-        space=load_space(config.space),
+        space=space,
         architecture=architecture,
         input_shape=table.input_shape,
         classes=table.classes,
         class_names=class_names,
-        latency=table.piece_ms,
+        latency=pieces_ms(space, table, architecture),
         search=search,
         projection=files.read_json(folder / "projection.json", "projection record"),
         measurement=files.read_json(folder / "measurement.json", "measurement"),
+        exported=exported.get(TFLITE_FILES.get(table.precision, TFLITE_FILES["float32"]), {}),
         training=training,
         table=files.read_json(table_path, "latency table"),
         files=[

@@ -18,6 +18,12 @@ from keras_nas.space import Architecture, SearchSpace
 from tpu.phase import Metrics
 
 
+def training_record(history: list[Metrics], reached: float) -> dict[str, Any]:
+    """A training stage's history and test accuracy."""
+    seconds = history[-1]["seconds"] if history else 0.0
+    return {"history": history, "accuracy": reached, "seconds": seconds}
+
+
 def project_all(
     alpha: np.ndarray, beta: np.ndarray, costs: StagedCosts, limits: list[Limit]
 ) -> dict[str, Choice]:
@@ -95,6 +101,8 @@ def search_record(
     """
     start = costs.expected_cost(result.start_alpha, result.start_beta)
     end = costs.expected_cost(result.alpha, result.beta)
+    peak_bytes = config.limits.peak_memory_bytes  # which no solver sees: it forbids choices
+    memory = {} if peak_bytes is None else {"peak_memory_bytes": peak_bytes}
     program_seconds = sum(row.get("program_seconds", 0.0) for row in result.history)
     return {
         "format": "keras_nas.search",
@@ -103,7 +111,7 @@ def search_record(
         "space": space.name,
         "space_fingerprint": space.fingerprint(),
         "seed": config.seed,
-        "limits": {limit.name: limit.limit for limit in limits},
+        "limits": {limit.name: limit.limit for limit in limits} | memory,
         "resources": {
             limit.name: dataclasses.asdict(limit) | {"start": start[r], "expected": end[r]}
             for r, limit in enumerate(limits)

@@ -25,6 +25,12 @@ class Stage:
     writes: tuple[str, ...]
 
 
+TFLITE_FILES = {
+    "float32": "network.tflite",
+    "float16": "network_float16.tflite",
+    "int8": "network_int8.tflite",
+}
+"""Precision -> exported file."""
 TRAINING = ("seed", "space.", "data.", "precision", "accelerator", "steps_per_loop")
 
 PROFILE = Stage(
@@ -62,6 +68,20 @@ PROJECT = Stage(
     ("latency_table.json", "supernet.npz", "search.json"),
     ("projection.json", "architecture.json"),
 )
+TF_NAS_SEARCH = Stage(
+    "search",
+    "searches operations, depths and widths, weights and architecture in turn",
+    (*TRAINING, "tf_nas.", "limits."),
+    ("latency_table.json",),
+    ("supernet.npz", "search.json"),
+)
+TF_NAS_PROJECT = Stage(
+    "project",
+    "scales the found network's widths, measures it, and scales again until it keeps the limit",
+    (*TRAINING, "projection.rounds", "device.", "limits."),
+    ("latency_table.json", "search.json"),
+    ("projection.json", "architecture.json"),
+)
 FINETUNE = Stage(
     "finetune",
     "fine-tunes the found network with distillation",
@@ -73,7 +93,7 @@ TRAIN = Stage(
     "train",
     "trains the found network from scratch",
     (*TRAINING, "train.", "evaluation_batch_size"),
-    ("architecture.json", "heaviest.npz"),
+    ("architecture.json",),
     ("network.keras", "train.json"),
 )
 EXPORT = Stage(
@@ -81,26 +101,33 @@ EXPORT = Stage(
     "exports to TFLite and checks that it computes the same",
     ("data.", "seed"),
     ("network.keras",),
-    ("network.tflite", "network_float16.tflite", "export.json"),
+    (*TFLITE_FILES.values(), "export.json"),
 )
 MEASURE = Stage(
     "measure",
     "measures the exported network on the device",
     ("device.",),
-    ("latency_table.json", "network.keras", "network.tflite", "network_float16.tflite"),
+    ("latency_table.json", "network.keras", *TFLITE_FILES.values()),
     ("measurement.json",),
 )
 
 
+SEARCHES = {
+    "hardcore_nas": (PRETRAIN, SUPERNET, SEARCH, PROJECT),
+    "tf_nas": (TF_NAS_SEARCH, TF_NAS_PROJECT),
+}
+"""Method -> its own stages, from the latency table to the found architecture."""
+
+
 def final_stage(config: Config) -> Stage:
     """The stage that trains the found network; what it reads depends on what it starts from."""
+    recipe = getattr(config, config.final)
+    teacher = ("heaviest.npz",) if recipe.distillation else ()
     if config.final == "train":
-        return TRAIN
-    recipe = config.finetune
+        return dataclasses.replace(TRAIN, reads=(*TRAIN.reads, *teacher))
     if not recipe.init:
         return FINETUNE
     fresh = ", its classifier re-initialised" if recipe.reset_classifier else ""
-    teacher = ("heaviest.npz",) if recipe.distillation else ()
     return dataclasses.replace(
         FINETUNE,
         does=f"fine-tunes the found network from {recipe.init}{fresh}",
@@ -110,16 +137,13 @@ def final_stage(config: Config) -> Stage:
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """The stages of an experiment in order: the method's, then what every method ends with."""
-    final = final_stage(config)
+    stages = (PROFILE, *SEARCHES[config.method], final_stage(config), EXPORT, MEASURE)
+    records = [name for stage in stages for name in stage.writes if name.endswith(".json")]
     report = Stage(
         "report",
         "draws and writes up the result",
         ("",),
-        (
-            "latency_table.json", "search.json", "projection.json", "architecture.json",
-            "measurement.json", "export.json", "pretrain.json", "supernet.json",
-            f"{final.name}.json",
-        ),
+        tuple(records),
         ("report.html", "summary.txt"),
-    )  # fmt: skip
-    return (PROFILE, PRETRAIN, SUPERNET, SEARCH, PROJECT, final, EXPORT, MEASURE, report)
+    )
+    return (*stages, report)

@@ -263,7 +263,7 @@ def test_other_failures_of_tensorflow_name_the_stage(monkeypatch):
     def fail(context):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nlong dump")
 
-    monkeypatch.setitem(stages.RUN, "search", fail)
+    monkeypatch.setitem(stages.SEARCHES["hardcore_nas"], "search", fail)
     with pytest.raises(RuntimeError, match=r"stage 'search': .*OOM when allocating \(--debug") as e:
         stages.run("search", None)
     assert "long dump" not in str(e.value)

@@ -17,7 +17,7 @@ from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, build_network, reestimate_batch_norm
 from keras_nas.models.saved_network import start_from
-from keras_nas.space import Architecture, SearchSpace
+from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from tpu.phase import Metrics
 
 
@@ -138,7 +138,7 @@ def uniform_architecture(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
 
 def final_network(
     architecture: Architecture,
-    space: SearchSpace,
+    space: StagedSpace,
     examples: Examples,
     recipe: RecipeConfig,
     runtime: Runtime,

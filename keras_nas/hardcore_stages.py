@@ -1,0 +1,135 @@
+"""What the stages of HardCoRe-NAS do, up to the found architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_nas import files
+from keras_nas.context import Context, Outputs
+from keras_nas.devices.arena import activation_arena_bytes
+from keras_nas.experiment import file_precision, limited_resources, staged_costs
+from keras_nas.export import convert
+from keras_nas.measured_projection import Projector, best_round, close_loop
+from keras_nas.measuring_stages import measuring
+from keras_nas.methods import frank_wolfe_search, hardcore_nas
+from keras_nas.methods.classification import accuracy
+from keras_nas.methods.runtime import Runtime
+from keras_nas.models.supernet import check_batch_size
+from keras_nas.models.weights import weights_to_bytes
+from keras_nas.search_record import (
+    check_projection,
+    chosen_architecture,
+    project_all,
+    projection_record,
+    read_probabilities,
+    search_record,
+    training_record,
+)
+from keras_nas.solvers.projection import Choice
+from keras_nas.space import SearchSpace
+
+
+def pretrain(context: Context) -> Outputs:
+    """w-bar and its accuracy."""
+    config, space = context.config, context.space_of(SearchSpace)
+    if config.supernet.sampling == "stratified":  # rather now than after hours of training
+        check_batch_size(space, config.supernet.batch_size)
+    with context.runtime("pretrain") as runtime:
+        network, history = hardcore_nas.pretrain(space, context.examples, config.pretrain, runtime)
+    reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
+    return {
+        "heaviest.npz": weights_to_bytes(network),
+        "pretrain.json": training_record(history, reached),
+    }
+
+
+def supernet(context: Context) -> Outputs:
+    """w* and the accuracy of random paths through it."""
+    config, space = context.config, context.space_of(SearchSpace)
+    with context.runtime("supernet") as runtime:
+        model, history = hardcore_nas.train_supernet(
+            space, context.examples, config.supernet, runtime, context.heaviest()
+        )
+    reached = accuracy(
+        hardcore_nas.random_paths(model, config.seed),
+        context.examples,
+        runtime,
+        config.evaluation_batch_size,
+    )
+    return {
+        "supernet.npz": weights_to_bytes(model),
+        "supernet.json": training_record(history, reached),
+    }
+
+
+def search(context: Context) -> Outputs:
+    """The search's trajectory, and the probabilities that it ended in."""
+    config, space, examples = context.config, context.space_of(SearchSpace), context.examples
+    models, limits = limited_resources(space, context.table, config.limits)
+    costs = staged_costs(space, models)
+    values = np.array([limit.limit for limit in limits])
+    with context.runtime("search") as runtime:
+        result = frank_wolfe_search.search(
+            context.supernet(), costs, values, config.search, examples, runtime
+        )
+    return {"search.json": search_record(config, space, costs, limits, result)}
+
+
+def project(context: Context) -> Outputs:
+    """The architecture that the search found, measured to keep the latency limit.
+
+    Raises:
+      ValueError: the projection (`lp` or `argmax`) broke a limit, or no network that was measured
+        keeps it.
+    """
+    config, space = context.config, context.space_of(SearchSpace)
+    method = config.projection.method
+    models, limits = limited_resources(space, context.table, config.limits)
+    costs = staged_costs(space, models)
+    searched = files.read_json(context.folder / "search.json", "search record")
+    alpha, beta = read_probabilities(searched, space)
+    candidates = project_all(alpha, beta, costs, limits)
+    choice, rounds = candidates[method], []
+    if config.projection.rounds:
+        limit_ms = limits[0].limit
+        projector = Projector(alpha, beta, costs, limits, method)
+        with measuring(context) as measure_ms:
+
+            def measure_choice(choice: Choice) -> tuple[float, float]:
+                return measure_ms(chosen_architecture(space, choice, "projected")[0])
+
+            rounds = close_loop(projector, measure_choice, limit_ms, config.projection.rounds)
+        choice = best_round(rounds, limit_ms).choice()
+    check_projection(method, {method: choice}, costs, limits)
+    architecture, _ = chosen_architecture(space, choice, f"{config.name}_found")
+    network = hardcore_nas.extract_network(
+        context.supernet(), architecture, context.examples, config.batch_norm_images
+    )
+    if config.limits.peak_memory_bytes is not None:
+        _check_memory(context, network, config.limits.peak_memory_bytes)
+    runtime = Runtime(context.checkpoints, context.strategy)
+    reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
+    record = projection_record(method, costs, limits, candidates, rounds, choice, reached)
+    return {"projection.json": record, "architecture.json": architecture.to_json()}
+
+
+def _check_memory(context: Context, network: keras.Model, limit_bytes: float) -> None:
+    """Raises ValueError where LiteRT plans more memory than the formula and the limit say."""
+    precision = file_precision(context.table)
+    file = convert(network, precision, context.examples.sample(8).numpy())
+    planned = activation_arena_bytes(file)
+    if planned > limit_bytes:
+        raise ValueError(
+            f"LiteRT plans {planned} bytes for the activations of the found network, over the "
+            f"limit of {limit_bytes:.0f}: its planner leaves gaps that the formula does not see. "
+            f"Set config.limits.peak_memory_bytes to {limit_bytes**2 / planned:.0f} and run again."
+        )
+
+
+STAGES: dict[str, Callable[[Context], Outputs]] = {
+    stage.__name__: stage for stage in (pretrain, supernet, search, project)
+}
+"""Stage name -> what it does."""

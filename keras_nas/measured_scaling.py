@@ -1,0 +1,87 @@
+"""Closes the loop from the device back to elasticity-scaling, so that the measured network keeps T.
+
+As `measured_projection`, for spaces with free widths: where the measured network misses the limit,
+its widths are scaled again, to a target that is moved by as much. Nothing is trained in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_nas.measured_projection import MeasuredNetwork
+from keras_nas.methods.width_scaling import check_network, scale_network
+from keras_nas.resources import WidthLatency
+from keras_nas.space import Architecture, Widths
+
+Network = tuple[Sequence[int], Sequence[int], Widths]
+"""Operations [B], depths [S] and widths [B, O], as from `TFNASSpace.encode`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalingRound(MeasuredNetwork):
+    """One network that was scaled and measured; its credit is its predicted latency.
+
+    Attributes:
+      architecture: the network.
+    """
+
+    architecture: Architecture
+
+    def to_json_object(self, limit_ms: float) -> dict[str, Any]:
+        """For `projection.json`."""
+        value = super().to_json_object(limit_ms)
+        return value | {"architecture": self.architecture.to_block_strings()}
+
+
+def scaled(latency: WidthLatency, network: Network, target_ms: float) -> tuple[Network, float]:
+    """The network scaled to a target, and its predicted latency, which keeps it exactly.
+
+    Raises:
+      ValueError: it cannot keep the target.
+    """
+    operations, depths, widths = network
+    widths, _ = scale_network(latency, operations, depths, widths, target_ms)
+    predicted_ms = check_network(latency, operations, depths, widths, target_ms)
+    return (operations, depths, widths), predicted_ms
+
+
+def close_scaling_loop(
+    latency: WidthLatency,
+    network: Network,
+    measure: Callable[[Architecture], tuple[float, float]],
+    limit_ms: float,
+    rounds: int,
+) -> list[ScalingRound]:
+    """Scales and measures until the limit is kept and little of it is unused.
+
+    Args:
+      latency: by width.
+      network: that the search found.
+      measure: a network's latency on the device, and its spread, ms.
+      limit_ms: what measured plus spread has to keep.
+      rounds: at most.
+
+    Returns:
+      All rounds in order. It ends early when a round uses the limit but for `UNUSED`, or when
+      scaling leads to a network that was measured before.
+
+    Raises:
+      ValueError: the network cannot keep a target.
+    """
+    found: list[ScalingRound] = []
+    target_ms = limit_ms
+    while len(found) < rounds:
+        choice, predicted_ms = scaled(latency, network, target_ms)
+        architecture = latency.space.architecture(*choice, "scaled")
+        if architecture in [row.architecture for row in found]:
+            break
+        newest = ScalingRound(
+            target_ms, predicted_ms, *measure(architecture), predicted_ms, architecture
+        )
+        found.append(newest)
+        if newest.uses_limit(limit_ms):
+            break
+        target_ms = newest.next_target_ms(limit_ms)
+    return found

@@ -1,0 +1,43 @@
+"""What the stages of TF-NAS do, up to the found architecture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from keras_nas import files
+from keras_nas.context import Context, Outputs
+from keras_nas.measured_projection import best_round
+from keras_nas.measured_scaling import close_scaling_loop, scaled
+from keras_nas.measuring_stages import measuring
+from keras_nas.method_space import width_limit
+from keras_nas.space import TFNASSpace
+from keras_nas.tf_nas_record import read_found, scaling_record
+
+
+def project(context: Context) -> Outputs:
+    """The found network, scaled until it is measured to keep the latency limit.
+
+    Raises:
+      ValueError: it cannot be scaled to the limit, or no network that was measured keeps it.
+    """
+    config, space = context.config, context.space_of(TFNASSpace)
+    latency, limit = width_limit(space, context.table, config.limits)
+    searched = files.read_json(context.folder / "search.json", "search record")
+    found = space.encode(read_found(searched, space))
+    network, predicted_ms = scaled(latency, found, limit.limit)
+    architecture, rounds = space.architecture(*network), []
+    if config.projection.rounds:
+        with measuring(context) as measure_ms:
+            rounds = close_scaling_loop(
+                latency, found, measure_ms, limit.limit, config.projection.rounds
+            )
+        best = best_round(rounds, limit.limit)
+        architecture, predicted_ms = best.architecture, best.predicted_ms
+    architecture = dataclasses.replace(architecture, name=f"{config.name}_found")
+    record = scaling_record(limit, latency.network_ms(*found), predicted_ms, rounds)
+    return {"projection.json": record, "architecture.json": architecture.to_json()}
+
+
+STAGES: dict[str, Callable[[Context], Outputs]] = {"project": project}
+"""Stage name -> what it does."""
