@@ -9,9 +9,12 @@ from typing import Any
 
 from keras_nas.report.text import finite, number
 from keras_nas.resources import macs, parameters
-from keras_nas.space import Architecture, Piece, SearchSpace, pieces
+from keras_nas.resources.activation_memory import ELEMENT_BYTES, peak_memory_bytes
+from keras_nas.space import Architecture, Piece, StagedSpace, pieces
 
 LATENCY = "latency_ms"
+_EXPORTED = {"tflite_bytes": "bytes", "peak_memory_bytes": "activation_memory_bytes"}
+"""Resource -> what export.json calls it."""
 ROUNDING = 1e-9
 """Relative difference that the order of a sum explains."""
 
@@ -32,6 +35,8 @@ class ReportData:
       search: content of search.json.
       projection: content of projection.json.
       measurement: content of measurement.json.
+      exported: what export.json says of the file that the device runs: `bytes`,
+        `activation_memory_bytes`.
       training: stage -> {"history": rows with "step", "accuracy": on the test images, 0..1,
         "seconds"}, in the order the stages ran.
       table: content of latency_table.json.
@@ -42,7 +47,7 @@ class ReportData:
     """
 
     title: str
-    space: SearchSpace
+    space: StagedSpace
     architecture: Architecture
     input_shape: Sequence[int]
     classes: int
@@ -51,6 +56,7 @@ class ReportData:
     search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     projection: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measurement: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    exported: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     table: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     files: Sequence[tuple[str, int]] = ()
@@ -106,7 +112,8 @@ class Kept:
       resource: name with unit, e.g. `latency_ms`.
       limit: the largest allowed value.
       predicted: by table or formula.
-      measured, spread: on the device (latency only); spread is one standard deviation.
+      measured: on the device, or of the exported file.
+      spread: of a measured latency, one standard deviation.
     """
 
     resource: str
@@ -143,10 +150,14 @@ class Kept:
 def resource_totals(data: ReportData) -> dict[str, float | None]:
     """What the found network costs, by formula and table."""
     shape, classes = data.input_shape, data.classes
+    precision = data.table.get("precision", "float32")
+    precision = precision if precision in ELEMENT_BYTES else "float32"
     return {
         LATENCY: data.predicted_ms(),
         "macs": float(macs(data.architecture, shape, classes)),
         "parameters": float(parameters(data.architecture, shape, classes)),
+        "tflite_bytes": number(data.projection, "resources", "tflite_bytes"),
+        "peak_memory_bytes": float(peak_memory_bytes(data.architecture, shape, classes, precision)),
     }
 
 
@@ -160,7 +171,8 @@ def limits_kept(data: ReportData) -> list[Kept]:
         if limit is None or limit <= 0:
             continue
         predicted = totals.get(resource, number(data.projection, "resources", resource))
-        measured = spread = None
+        measured = number(data.exported, _EXPORTED.get(resource, ""))
+        spread = None
         if resource == LATENCY:
             measured = number(data.measurement, "latency_ms")
             spread = number(data.measurement, "spread_ms")

@@ -7,33 +7,35 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from keras_nas.report.text import DASH, configuration_label, escape, finite
-from keras_nas.space import SearchSpace
+from keras_nas.report.text import DASH, escape, finite
+from keras_nas.space import SearchSpace, StagedSpace
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The found network inside the space: depths [S] and configurations [B], from
-    `SearchSpace.encode`."""
+    """The found network inside the space: depths [S] and choices [B], from
+    `StagedSpace.choices_of`."""
 
     depths: tuple[int, ...]
-    configurations: tuple[int, ...]
+    choices: tuple[int, ...]
 
 
-def alpha_map(space: SearchSpace, alpha: Any, chosen: Chosen | None, caption: str) -> str | None:
+def alpha_map(space: StagedSpace, alpha: Any, chosen: Chosen | None, caption: str) -> str | None:
     """Alpha [B, C] as a table: one row a block, grouped by stage; None unless it has that shape."""
-    if not _has_shape(alpha, [len(space.configurations)] * len(space.stage_of_block)):
+    if not _has_shape(alpha, [len(space.choice_names)] * len(space.stage_of_block)):
         return None
     groups = []
     for s, (stage, first) in enumerate(zip(space.stages, space.first_blocks, strict=True)):
         rows = []
         for i in range(stage.max_depth):
             runs = chosen is None or i < chosen.depths[s]
-            mark = chosen.configurations[first + i] if chosen and runs else None
+            mark = chosen.choices[first + i] if chosen and runs else None
             name = f"block {s + 1}.{i + 1}"
             cells = "".join(
-                _cell(p, f"{name}, {configuration_label(*dataclasses.astuple(c))}", n == mark)
-                for n, (p, c) in enumerate(zip(alpha[first + i], space.configurations, strict=True))
+                _cell(p, f"{name}, {choice}", n == mark)
+                for n, (p, choice) in enumerate(
+                    zip(alpha[first + i], space.choice_names, strict=True)
+                )
             )
             label = f'<th scope="row">{s + 1}.{i + 1}</th>'
             rows.append(
@@ -45,7 +47,7 @@ def alpha_map(space: SearchSpace, alpha: Any, chosen: Chosen | None, caption: st
     return _table(caption, _alpha_head(space), "".join(groups))
 
 
-def beta_map(space: SearchSpace, beta: Any, chosen: Chosen | None, caption: str) -> str | None:
+def beta_map(space: StagedSpace, beta: Any, chosen: Chosen | None, caption: str) -> str | None:
     """Beta [S, D] as a table: a row a stage, a column a depth; None unless it has that shape."""
     if not _has_shape(beta, [len(row) for row in space.depths]):
         return None
@@ -82,8 +84,12 @@ def scale_legend() -> str:
     )
 
 
-def _alpha_head(space: SearchSpace) -> str:
-    """Three header rows: expansion ratio, kernel size, squeeze-and-excitation."""
+def _alpha_head(space: StagedSpace) -> str:
+    """Three header rows: expansion ratio, kernel size, squeeze-and-excitation; of spaces that are
+    no such product the names of the choices."""
+    if not isinstance(space, SearchSpace):
+        cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in space.choice_names)
+        return f'<tr><th scope="col">block</th>{cells}</tr>'
     kernels, se = len(space.kernel_sizes), len(space.se_ratios)
     several = sum(ratio > 0 for ratio in space.se_ratios) > 1
 

@@ -9,7 +9,7 @@ from keras_nas.report import svg
 from keras_nas.report.charts import bar, legend
 from keras_nas.report.data import ReportData
 from keras_nas.report.text import DASH, TIMES, decimals_for, fixed, percent
-from keras_nas.space import Architecture, Block, Head, Piece, SearchSpace, Stem
+from keras_nas.space import Architecture, Block, Head, Piece, StagedSpace, Stem
 
 _WIDTH, _HEIGHT = 156, 36
 _COLOURS = 4
@@ -78,7 +78,7 @@ _HEAD = (
 )
 
 
-def _names(space: SearchSpace, architecture: Architecture) -> list[list[str]]:
+def _names(space: StagedSpace, architecture: Architecture) -> list[list[str]]:
     """Row names by group: stem, each stage, head. Elastic stages count from 1, as in the maps."""
     before = len(space.first_stages)
     groups = [["stem"]]

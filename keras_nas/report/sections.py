@@ -111,7 +111,7 @@ def accuracy(data: ReportData) -> str:
 
 def _chosen(data: ReportData) -> Chosen | None:
     try:
-        return Chosen(*data.space.encode(data.architecture))
+        return Chosen(*data.space.choices_of(data.architecture))
     except ValueError:  # the network was not searched in this space; nothing is marked then
         return None
 

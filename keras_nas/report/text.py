@@ -9,8 +9,13 @@ from typing import Any
 
 DASH = "–"
 TIMES = "×"
-_UNITS = {"latency_ms": "ms"}
-_LABELS = {"latency_ms": "latency", "macs": "MACs", "parameters": "parameters"}
+_UNITS = {"latency_ms": "ms", "tflite_bytes": "bytes", "peak_memory_bytes": "bytes"}
+_LABELS = {
+    "latency_ms": "latency",
+    "macs": "MACs",
+    "tflite_bytes": "file size",
+    "peak_memory_bytes": "peak activation memory",
+}
 
 
 def escape(value: object) -> str:
@@ -115,12 +120,7 @@ def resource_label(resource: str) -> str:
 
 def resource_value(resource: str, value: float | None) -> str:
     """A resource's value with its unit."""
-    return milliseconds(value) if _UNITS.get(resource) == "ms" else count(value)
-
-
-def configuration_label(expansion_ratio: float, kernel_size: int, se_ratio: float) -> str:
-    """`e3 k5 se`, the short name of a block's configuration."""
-    return f"e{expansion_ratio:g} k{kernel_size}" + (" se" if se_ratio else "")
+    return {"ms": milliseconds, "bytes": file_size}.get(_UNITS.get(resource, ""), count)(value)
 
 
 def _three_digits(value: float) -> str:

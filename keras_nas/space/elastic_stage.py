@@ -44,3 +44,9 @@ class Configuration:
     expansion_ratio: float
     kernel_size: int
     se_ratio: float
+
+    @property
+    def name(self) -> str:
+        """`e3 k5 se`."""
+        text = f"e{self.expansion_ratio:g} k{self.kernel_size}"
+        return f"{text} se" if self.se_ratio else text

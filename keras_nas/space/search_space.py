@@ -69,6 +69,11 @@ class SearchSpace(StagedSpace):
         product = itertools.product(self.expansion_ratios, self.kernel_sizes, self.se_ratios)
         return tuple(Configuration(*choice) for choice in product)
 
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """Names of the C configurations, as `e3 k5 se`."""
+        return tuple(choice.name for choice in self.configurations)
+
     def size(self) -> int:
         """How many architectures the space holds."""
         return self.networks_of(len(self.configurations))
@@ -137,6 +142,10 @@ class SearchSpace(StagedSpace):
             configurations.extend([0] * (self.stages[s].max_depth - len(blocks)))
             depths.append(len(blocks))
         return tuple(depths), tuple(configurations)
+
+    def choices_of(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """See `encode`."""
+        return self.encode(architecture)
 
     def heaviest(self) -> Architecture:
         """Largest depth, expansion ratio, kernel size and squeeze-and-excitation everywhere."""

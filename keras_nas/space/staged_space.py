@@ -48,6 +48,24 @@ class StagedSpace(abc.ABC):
     def block_pieces(self) -> list[list[Piece]]:
         """Pieces [B][*] that a block can be, on the input shape it has; what is measured."""
 
+    @property
+    @abc.abstractmethod
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """That are searched, ascending."""
+
+    @property
+    @abc.abstractmethod
+    def choice_names(self) -> tuple[str, ...]:
+        """Names of the choices that every block has, in the order of alpha's columns."""
+
+    @abc.abstractmethod
+    def choices_of(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Depths [S] and the choice [B] of every block (0 beyond the depth).
+
+        Raises:
+          ValueError: the architecture is not in this space.
+        """
+
     @abc.abstractmethod
     def network_of_pieces(self, choices: Sequence[int], name: str) -> Architecture:
         """The architecture of full depth whose block b is piece `choices[b]` of

@@ -167,6 +167,16 @@ class TFNASSpace(StagedSpace):
         low, high = (int(w[block, operation]) for w in self._bounds)
         return (*range(low, high, self.knot_spacing), high)
 
+    @property
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """That are searched, ascending."""
+        return tuple(sorted({operation.kernel_size for operation in self.operations}))
+
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """Names of the O operations."""
+        return tuple(operation.name for operation in self.operations)
+
     def size(self) -> int:
         """How many choices of operations and depths the space holds, widths not counted."""
         return self.networks_of(len(self.operations))
@@ -236,6 +246,11 @@ class TFNASSpace(StagedSpace):
                 operations[b] = found[0]
                 widths[b, found[0]] = width
         return tuple(operations), tuple(map(len, stages)), widths
+
+    def choices_of(self, architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Depths [S] and operations [B], see `encode`."""
+        operations, depths, _ = self.encode(architecture)
+        return depths, operations
 
     def heaviest(self) -> Architecture:
         """Largest depth, width, kernel size and squeeze-and-excitation everywhere."""

@@ -42,8 +42,3 @@ def test_lookup_follows_keys_as_far_as_they_go():
     assert text.number(value, "a", "b") == 2.0
     assert text.number(value, "a", "c") is None
     assert text.number(value, "a", "b", "c") is None
-
-
-def test_configuration_labels():
-    assert text.configuration_label(3, 5, 0.25) == "e3 k5 se"
-    assert text.configuration_label(1.5, 3, 0) == "e1.5 k3"

@@ -10,6 +10,7 @@ from keras_nas.space import (
     HARDCORE_NAS,
     HARDCORE_NAS_TABLE_3,
     SPACES,
+    TF_NAS,
     Block,
     Configuration,
     ElasticStage,
@@ -234,3 +235,17 @@ def test_bad_json(fields, message):
 def test_truncated_json():
     with pytest.raises(ValueError, match=r"s\.json is damaged or truncated"):
         SearchSpace.from_json(TINY.to_json()[:50], "s.json")
+
+
+def test_names_of_choices():
+    assert HARDCORE_NAS.choice_names[:4] == ("e3 k3", "e3 k3 se", "e3 k5", "e3 k5 se")
+    assert Configuration(1.5, 3, 0).name == "e1.5 k3"
+
+
+@pytest.mark.parametrize("space", [HARDCORE_NAS, TF_NAS], ids=lambda space: space.name)
+def test_choices_are_those_of_the_architecture(space):
+    depths, choices = space.choices_of(space.random(3))
+    assert depths == tuple(map(len, space.elastic_blocks(space.random(3))))
+    assert len(choices) == len(space.stage_of_block)
+    assert set(choices) <= set(range(len(space.choice_names)))
+    assert set(space.kernel_sizes) == {3, 5}
