@@ -6,11 +6,17 @@ numbers.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 CROPS = ("none", "pad", "resized")
 PADDING_MODES = ("reflect", "constant")
+
+Host = tuple[int, int]
+"""(w, H): a batch is the w-th of the H equal shares that so many hosts read of a global batch."""
+ONE_HOST: Host = (0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +62,13 @@ class Augmentation:
 
 
 def flip_and_shift(
-    images: tf.Tensor, seed: tf.Tensor, *, flip: bool, padding: int, padding_mode: str
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    flip: bool,
+    padding: int,
+    padding_mode: str,
+    host: Host = ONE_HOST,
 ) -> tf.Tensor:
     """Mirrors each image with probability 1/2 and shifts it by up to `padding` pixels.
 
@@ -68,6 +80,7 @@ def flip_and_shift(
       flip: whether to mirror.
       padding: largest shift in each direction, pixels.
       padding_mode: see `Augmentation`.
+      host: whose share of the global batch `images` are; `seed` is the same on all hosts.
 
     Returns:
       uint8 `[B, H, W, 3]`.
@@ -75,18 +88,37 @@ def flip_and_shift(
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     shift_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     shift_y, shift_x = tf.unstack(
-        tf.random.stateless_uniform(
-            [2, batch, 1], shift_seed, minval=-padding, maxval=padding + 1, dtype=tf.int32
+        own_uniform(
+            [2, batch, 1], shift_seed, host, 1, minval=-padding, maxval=padding + 1, dtype=tf.int32
         )
     )  # [B, 1] each
     rows = tf.range(height) + shift_y  # [B, H]
     columns = tf.range(width) + shift_x  # [B, W]
     if flip:
-        mirrored = tf.random.stateless_uniform([batch, 1], flip_seed) < 0.5
+        mirrored = own_uniform([batch, 1], flip_seed, host) < 0.5
         columns = tf.where(mirrored, width - 1 - columns, columns)
     if padding_mode == "reflect":
         rows, columns = _reflect(rows, height), _reflect(columns, width)
     return take_pixels(images, rows[:, :, None], columns[:, None, :], fill_grey=0)
+
+
+def own_uniform(
+    shape: Sequence[int | tf.Tensor], seed: tf.Tensor, host: Host, axis: int = 0, **options: Any
+) -> tf.Tensor:
+    """The part of `tf.random.stateless_uniform` for a global batch that is this host's.
+
+    So an image's numbers do not depend on how many hosts share the batch.
+
+    Args:
+      shape: of the result, with this host's images along `axis`.
+      seed: integer `[2]`, the same on all hosts.
+      host: which share.
+      axis: of the images.
+      **options: of `stateless_uniform`.
+    """
+    index, hosts = host
+    whole = [size * hosts if i == axis else size for i, size in enumerate(shape)]
+    return tf.split(tf.random.stateless_uniform(whole, seed, **options), hosts, axis)[index]
 
 
 def take_pixels(

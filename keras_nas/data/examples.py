@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_nas.config import DataConfig
-from keras_nas.data.augmentation import Augmentation
+from keras_nas.data.augmentation import ONE_HOST, Augmentation, Host
 from keras_nas.data.input_pipeline import batches, normalise, sample_images
 from keras_nas.data.sources import Source, load
 from keras_nas.data.splits import split_held_out
@@ -27,6 +27,7 @@ class Examples:
       mean, std: of pixels scaled to [0, 1], per channel.
       augmentation: of training images; the search sees images as they are.
       seed: of orders and augmentation.
+      host: whose share of each batch is read, where several hosts train together.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class Examples:
     std: tuple[float, ...]
     augmentation: Augmentation
     seed: int
+    host: Host = ONE_HOST
 
     def training(
         self, batch_size: int, start_step: int, seed: int, *, held_out: bool = False
@@ -43,7 +45,7 @@ class Examples:
         """Endless batches (images float32 [B, H, W, 3], labels int32 [B]) from `start_step` on.
 
         Args:
-          batch_size: images a batch.
+          batch_size: images a batch, of all hosts together.
           start_step: batches that were taken already.
           seed: added to the experiment's, so that stages differ.
           held_out: the search's images without augmentation, instead of the fitted ones with it.
@@ -58,6 +60,7 @@ class Examples:
             start_step=start_step,
             training=True,
             augmentation=Augmentation() if held_out else self.augmentation,
+            host=self.host,
         )
 
     def evaluation(self, batch_size: int, *, held_out: bool = False) -> tf.data.Dataset:
@@ -70,6 +73,7 @@ class Examples:
             mean=self.mean,
             std=self.std,
             training=False,
+            host=self.host,
         )
 
     def sample(self, count: int) -> tf.Tensor:
@@ -77,6 +81,10 @@ class Examples:
         count = min(count, len(self.fitted))
         pixels = sample_images(self.source.train, count, seed=self.seed, indices=self.fitted)
         return normalise(pixels, self.mean, self.std)
+
+    def for_host(self, host: Host) -> Examples:
+        """The same with one host's share of every batch; samples stay whole."""
+        return dataclasses.replace(self, host=host)
 
     def rejoined(self) -> Examples:
         """The same with every training image fitted: for the final network, after the search."""

@@ -8,6 +8,9 @@ bit by bit what an uninterrupted one gets from there, and nothing is replayed to
 
 The order comes from `stateless_shuffle`; `index_shuffle` would leave consecutive epochs correlated
 (rho 0.76 at 50,000 examples).
+
+Where several hosts share each batch, a host fetches its share only, and its images get what they
+would get on one host.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_nas.data import images as image_functions
-from keras_nas.data.augmentation import Augmentation, flip_and_shift
+from keras_nas.data.augmentation import ONE_HOST, Augmentation, Host, flip_and_shift
 from keras_nas.data.images import Pixels
 from keras_nas.data.rand_augment import rand_augment
 from keras_nas.data.sources import Split
@@ -39,6 +42,7 @@ def batches(
     start_step: int = 0,
     training: bool,
     augmentation: Augmentation | None = None,
+    host: Host = ONE_HOST,
 ) -> tf.data.Dataset:
     """Batches for training (endless, random order) or evaluation (once, in order).
 
@@ -53,40 +57,58 @@ def batches(
       start_step: batches that were taken already.
       training: endless in random order, or once in the order given.
       augmentation: what is done to training images; None for nothing.
+      host: (w, H) gives the w-th of H equal shares of each batch, for as many hosts. All have the
+        same number of batches; in the last one of an evaluation a share may be small or empty.
 
     Returns:
       Dataset of (float32 `[B, H, W, 3]`, (pixel / 255 - mean) / std; int32 `[B]`).
 
     Raises:
-      ValueError: no examples, indices out of range, batch_size or start_step out of range, or
-        augmentation in an evaluation.
+      ValueError: no examples, indices out of range, batch_size or start_step out of range, a batch
+        that hosts cannot share evenly, or augmentation in an evaluation.
     """
     chosen = _checked_indices(split, indices)
     augmentation = augmentation or Augmentation()
-    _check(batch_size, start_step, seed, training, augmentation)
+    _check(batch_size, start_step, seed, training, augmentation, host)
     scale, offset = _normalisation(mean, std)
-    numbered = _numbered_indices(chosen, batch_size, seed, start_step, training)
+    numbered = _numbered_indices(chosen, batch_size, seed, start_step, training, host)
+    own = batch_size // host[1]
+    first = host[0] * own
 
     def finish(
         counter: tf.Tensor, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = _augment(pixels, augmentation, tf.stack([np.int64(seed), counter]))
+        key = tf.stack([np.int64(seed), counter - first])
+        pixels = _augment(pixels, augmentation, key, host)
         return tf.cast(pixels, tf.float32) * scale + offset, labels
 
     if split.images is not None and split.labels is not None and augmentation.crop != "resized":
         fetched = _gather(split.images, split.labels, numbered, finish)
     else:
-        fetched = _read_each(split, numbered, augmentation, seed, batch_size, training, finish)
+        fetched = _read_each(split, numbered, augmentation, seed, own, training, finish)
+        if not training and (len(chosen) - 1) % batch_size < first:
+            # Batching single examples leaves out this host's empty share of the last batch.
+            nothing = [tf.zeros([0, *spec.shape[1:]], spec.dtype) for spec in fetched.element_spec]
+            fetched = fetched.concatenate(tf.data.Dataset.from_tensors(tuple(nothing)))
     options = tf.data.Options()
     options.deterministic = True
     return fetched.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
 def _check(
-    batch_size: int, start_step: int, seed: int, training: bool, augmentation: Augmentation
+    batch_size: int,
+    start_step: int,
+    seed: int,
+    training: bool,
+    augmentation: Augmentation,
+    host: Host,
 ) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
+    if batch_size % host[1]:
+        raise ValueError(
+            f"batch_size must divide by the number of hosts, {host[1]}. Received: {batch_size}"
+        )
     if start_step < 0 or seed < 0:
         raise ValueError(
             f"start_step and seed must not be negative. Received: {start_step} and {seed}"
@@ -98,9 +120,16 @@ def _check(
 
 
 def _numbered_indices(
-    chosen: npt.NDArray[np.int64], batch_size: int, seed: int, start_step: int, training: bool
+    chosen: npt.NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    training: bool,
+    host: Host,
 ) -> tf.data.Dataset:
-    """The examples of each step, int64 `[B]`, with the number of the first one since step 0."""
+    """A host's examples of each step, int64 `[B]`, and the number of the first one since step 0."""
+    own = batch_size // host[1]
+    first = host[0] * own
     if training:
         positions = _endless_order(len(chosen), batch_size, seed, start_step)
     else:
@@ -109,8 +138,8 @@ def _numbered_indices(
     with tf.device("CPU"):
         chosen_tensor = tf.constant(chosen)
     return tf.data.Dataset.zip(
-        steps.map(lambda step: step * batch_size),
-        positions.map(lambda position: tf.gather(chosen_tensor, position)),
+        steps.map(lambda step: step * batch_size + first),
+        positions.map(lambda position: tf.gather(chosen_tensor, position[first : first + own])),
     )
 
 
@@ -238,8 +267,10 @@ def _read_each(
     )
 
 
-def _augment(pixels: tf.Tensor, augmentation: Augmentation, key: tf.Tensor) -> tf.Tensor:
-    """Augments uint8 `[B, H, W, 3]`; `key` is int64 (seed, number of the first example)."""
+def _augment(
+    pixels: tf.Tensor, augmentation: Augmentation, key: tf.Tensor, host: Host
+) -> tf.Tensor:
+    """Augments uint8 `[B, H, W, 3]`; `key` is int64 (seed, number of the batch's first example)."""
     shift_seed, rand_augment_seed = tf.unstack(tf.random.split(key, 2))
     padding = augmentation.padding if augmentation.crop == "pad" else 0
     if augmentation.flip or padding:
@@ -249,6 +280,7 @@ def _augment(pixels: tf.Tensor, augmentation: Augmentation, key: tf.Tensor) -> t
             flip=augmentation.flip,
             padding=padding,
             padding_mode=augmentation.padding_mode,
+            host=host,
         )
     if augmentation.rand_augment_operations:
         pixels = rand_augment(
@@ -256,5 +288,6 @@ def _augment(pixels: tf.Tensor, augmentation: Augmentation, key: tf.Tensor) -> t
             rand_augment_seed,
             operations=augmentation.rand_augment_operations,
             magnitude=augmentation.rand_augment_magnitude,
+            host=host,
         )
     return pixels

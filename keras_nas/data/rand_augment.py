@@ -13,7 +13,7 @@ import math
 
 import tensorflow as tf
 
-from keras_nas.data.augmentation import take_pixels
+from keras_nas.data.augmentation import ONE_HOST, Host, own_uniform, take_pixels
 
 AFFINE = ("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 BY_LEVEL = ("posterize", "solarize", "brightness", "contrast")
@@ -28,7 +28,12 @@ _FILL_GREY = 128
 
 
 def rand_augment(
-    images: tf.Tensor, seed: tf.Tensor, *, operations: int, magnitude: float
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    operations: int,
+    magnitude: float,
+    host: Host = ONE_HOST,
 ) -> tf.Tensor:
     """Applies `operations` random operations to each image, one after the other.
 
@@ -37,6 +42,7 @@ def rand_augment(
       seed: int64 `[2]`.
       operations: N of the paper.
       magnitude: M of the paper, 0 to 10.
+      host: whose share of the global batch `images` are; `seed` is the same on all hosts.
 
     Returns:
       uint8 `[B, H, W, 3]`.
@@ -44,10 +50,10 @@ def rand_augment(
     batch = tf.shape(images)[0]
     for operation_seed in tf.unstack(tf.random.split(seed, operations)):
         choice_seed, sign_seed = tf.unstack(tf.random.split(operation_seed, 2))
-        choice = tf.random.stateless_uniform(
-            [batch], choice_seed, minval=0, maxval=len(OPERATIONS), dtype=tf.int32
+        choice = own_uniform(
+            [batch], choice_seed, host, minval=0, maxval=len(OPERATIONS), dtype=tf.int32
         )
-        negative = tf.random.stateless_uniform([batch], sign_seed) < 0.5
+        negative = own_uniform([batch], sign_seed, host) < 0.5
         strength = tf.where(negative, -magnitude / 10.0, magnitude / 10.0)  # [B]
         images = apply(images, choice, strength)
     return images

@@ -142,6 +142,30 @@ def test_evaluation_goes_once_over_everything_in_order(place):
     np.testing.assert_array_equal(last, [48, 49])
 
 
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS.values(), ids=AUGMENTATIONS.keys())
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_shares_of_hosts_make_up_the_batch(augmentation, place):
+    split = make_split() if place == "memory" else on_disk(make_split())
+    whole = take(split, 2, augmentation=augmentation, start_step=5)
+    shares = [
+        take(split, 2, augmentation=augmentation, start_step=5, host=(w, 2)) for w in range(2)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert [len(labels) for _, labels in parts] == [4, 4]
+        for k in range(2):
+            np.testing.assert_array_equal(batch[k], np.concatenate([part[k] for part in parts]))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_hosts_evaluate_every_example_once_in_as_many_batches(place):
+    split = make_split(18) if place == "memory" else on_disk(make_split(18))
+    shares = [take(split, 100, training=False, host=(w, 4)) for w in range(4)]
+    sizes = [[len(labels) for _, labels in share] for share in shares]
+    assert sizes == [[2, 2, 2], [2, 2, 0], [2, 2, 0], [2, 2, 0]]
+    labels = np.concatenate([labels for share in shares for _, labels in share])
+    np.testing.assert_array_equal(np.sort(labels), range(18))
+
+
 def test_resized_crop_is_that_of_the_example_number():
     split = make_split(20, resolution=12)
     augmentation = Augmentation(crop="resized")
@@ -174,6 +198,7 @@ def test_sample_images():
     ("wrong", "message"),
     [
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"host": (0, 3)}, "must divide by the number of hosts, 3. Received: 8"),
         ({"start_step": -1}, "must not be negative"),
         ({"seed": -1}, "must not be negative"),
         ({"indices": np.array([], np.int64)}, "indices is empty"),
