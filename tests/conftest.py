@@ -27,8 +27,18 @@ def pytest_configure():
 @pytest.fixture
 def tiny_config() -> Config:
     """A fresh copy of the tiny experiment."""
+    return _read_config(TINY_CONFIG)
+
+
+@pytest.fixture
+def tiny_tf_nas_config() -> Config:
+    """A fresh copy of the tiny experiment of TF-NAS."""
+    return _read_config(TINY_CONFIG.with_name("tiny_tf_nas_config.py"))
+
+
+def _read_config(path: Path) -> Config:
     names: dict = {}
-    exec(compile(TINY_CONFIG.read_text(), TINY_CONFIG, "exec"), names)
+    exec(compile(path.read_text(), path, "exec"), names)
     return names["get_config"]()
 
 

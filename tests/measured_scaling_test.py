@@ -1,0 +1,122 @@
+"""From the device back to elasticity-scaling: the measured network keeps the limit."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_nas.measured_projection import best_round
+from keras_nas.measured_scaling import close_scaling_loop, scaled
+from keras_nas.resources.limits import Limit
+from keras_nas.resources.width_latency import Curve, WidthLatency
+from keras_nas.space import Architecture, ElasticStage, Stem, TFNASOperation, TFNASSpace
+from keras_nas.tf_nas_record import scaling_record
+
+SPACE = TFNASSpace(
+    "tiny",
+    stages=(ElasticStage(16, 1, min_depth=1, max_depth=3), ElasticStage(24, 2, "swish", 1, 2)),
+    operations=(TFNASOperation(3, 1, 2), TFNASOperation(5, 2, 3, se=0.5)),
+    stem=Stem(16),
+    resolution=32,
+)
+NETWORK = ((0, 1, 0, 1, 0), (2, 2), SPACE.initial_widths())
+CHANNELS = 24 + 40 + 40 + 36
+
+
+@pytest.fixture
+def latency():
+    """A millisecond, and 0.01 ms for every channel of a network."""
+    knots = [[np.array(SPACE.knots(b, o), float) for o in range(2)] for b in range(5)]
+    curves = tuple(tuple(Curve(widths, widths / 100) for widths in row) for row in knots)
+    return WidthLatency(SPACE, 1.0, curves)
+
+
+def device(factor, spread_ms=0.0):
+    """A device that takes `factor` times the predicted latency."""
+    measured: list[Architecture] = []
+
+    def measure(architecture):
+        measured.append(architecture)
+        channels = sum(block.fixed_middle_channels for block in architecture.blocks())
+        return factor * (1 + channels / 100), spread_ms
+
+    return measure, measured
+
+
+def test_scaled_keeps_the_target_exactly(latency):
+    network, predicted_ms = scaled(latency, NETWORK, 2.3)
+    assert predicted_ms == latency.network_ms(*network) <= 2.3
+    assert latency.network_ms(*NETWORK) == pytest.approx(1 + CHANNELS / 100)
+    with pytest.warns(UserWarning, match="cannot bring"), pytest.raises(ValueError, match="above"):
+        scaled(latency, NETWORK, 1.5)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.04, 1.09])
+@pytest.mark.parametrize("spread_ms", [0.0, 0.02])
+def test_the_measured_network_keeps_the_limit(latency, factor, spread_ms):
+    limit_ms = 2.3
+    measure, measured = device(factor, spread_ms)
+    rounds = close_scaling_loop(latency, NETWORK, measure, limit_ms, 6)
+    assert [row.architecture for row in rounds] == measured
+    best = best_round(rounds, limit_ms)
+    assert best.upper_ms <= limit_ms and best.predicted_ms <= limit_ms
+    if factor >= 1:  # else the table's own limit binds
+        assert best.upper_ms >= 0.97 * limit_ms
+    assert len(rounds) <= 3 and len(set(measured)) == len(measured)
+    assert SPACE.encode(best.architecture)
+
+
+def test_the_first_network_is_the_scaled_one(latency):
+    measure, measured = device(1.0)
+    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    assert len(rounds) == 1 and rounds[0].target_ms == 2.3
+    assert measured[0].stages == SPACE.architecture(*scaled(latency, NETWORK, 2.3)[0]).stages
+
+
+def test_rounds_end_where_asked(latency):
+    measure, _ = device(1.2)
+    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 1)
+    assert len(rounds) == 1
+    with pytest.raises(ValueError, match="none of the 1 networks"):
+        best_round(rounds, 2.3)
+
+
+def test_no_network_is_measured_twice(latency):
+    """A device faster than its table leaves some of the limit unused, which the table forbids."""
+    measure, measured = device(0.9)
+    assert len(close_scaling_loop(latency, NETWORK, measure, 2.3, 6)) == len(measured) == 1
+
+
+def test_a_network_that_cannot_be_narrow_enough(latency):
+    measure, _ = device(1.0, spread_ms=0.4)
+    with pytest.warns(UserWarning, match="cannot bring"), pytest.raises(ValueError, match="above"):
+        close_scaling_loop(latency, NETWORK, measure, 2.21, 6)
+
+
+@pytest.mark.parametrize("field", ["format", "version", "method", "space_fingerprint"])
+def test_the_found_network_is_read_back(field):
+    found = SPACE.architecture(*NETWORK, "found")
+    record = {
+        "format": "keras_nas.search",
+        "version": 2,
+        "method": "tf_nas",
+        "space_fingerprint": SPACE.fingerprint(),
+        "found": json.loads(found.to_json()),
+    }
+    assert read_found(record, SPACE) == found
+    with pytest.raises(ValueError, match=f"should have {field} .*received 'other'; search again"):
+        read_found(record | {field: "other"}, SPACE)
+
+
+def test_records(latency):
+    limit = Limit("latency_ms", 2.3, 1.5, 2.0, 3.0)
+    measure, _ = device(1.04)
+    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    best = best_round(rounds, 2.3)
+    found_ms = latency.network_ms(*NETWORK)
+    record = scaling_record(limit, found_ms, best.predicted_ms, rounds)
+    assert record["resources"] == {"latency_ms": best.predicted_ms}
+    assert record["candidates"]["search"] == {"latency_ms": found_ms, "keeps_limits": False}
+    assert record["candidates"]["elasticity_scaling"]["keeps_limits"]
+    assert [row["keeps_limit"] for row in record["rounds"]] == [False, True]
+    assert record["rounds"][1]["architecture"] == best.architecture.to_block_strings()
