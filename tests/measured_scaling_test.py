@@ -10,7 +10,7 @@ from keras_nas.measured_scaling import close_scaling_loop, scaled
 from keras_nas.resources.limits import Limit
 from keras_nas.resources.width_latency import Curve, WidthLatency
 from keras_nas.space import Architecture, ElasticStage, Stem, TFNASOperation, TFNASSpace
-from keras_nas.tf_nas_record import scaling_record
+from keras_nas.tf_nas_record import read_found, scaling_record
 
 SPACE = TFNASSpace(
     "tiny",
