@@ -24,12 +24,23 @@ from ml_collections import config_flags
 
 from keras_nas import config as config_module
 from keras_nas.config import Config
+from tpu.storage import to_path
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with a get_config(); --config.FIELD=VALUE overrides a field."
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this experiment; made if missing.")
 STAGES = flags.DEFINE_list("stages", [], "Run only these stages, e.g. search,finetune.")
+# In place of the fields of the configuration that have the same names.
+DEVICE_FLAGS = (
+    flags.DEFINE_string("accelerator", None, "Where to train: auto, cpu, gpu or tpu."),
+    flags.DEFINE_string("tpu", None, "Name of a Cloud TPU, or local for the TPU of this machine."),
+    flags.DEFINE_integer("num_devices", None, "Devices that share each batch; 0 is all."),
+    flags.DEFINE_integer("steps_per_loop", None, "Training steps inside one compiled call."),
+)
+PROFILE_STEPS = flags.DEFINE_list(
+    "profile_steps", [], "A,B: write a trace of the steps A to B of every training that runs."
+)
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 USER_ERRORS = (ValueError, OSError, RuntimeError)
@@ -51,8 +62,9 @@ def main(argv: list[str]) -> int:
             )
         from keras_nas import pipeline
 
-        pipeline.run(config, WORKDIR.value, STAGES.value)
-        summary = Path(WORKDIR.value) / "summary.txt"
+        steps = _profile_steps(PROFILE_STEPS.value)
+        pipeline.run(config, WORKDIR.value, STAGES.value, profile_steps=steps)
+        summary = to_path(WORKDIR.value) / "summary.txt"
         if not STAGES.value and summary.exists():
             print(summary.read_text())
     except KeyboardInterrupt as interrupt:
@@ -64,6 +76,17 @@ def main(argv: list[str]) -> int:
             traceback.print_exc()
         return _fail(str(error) or repr(error))
     return 0
+
+
+def _profile_steps(values: list[str]) -> tuple[int, int] | None:
+    """Raises ValueError unless `values` are two step numbers in order, or none."""
+    numbers = [int(value) for value in values if value.isdecimal()]
+    if len(numbers) != len(values) or len(values) not in (0, 2) or numbers != sorted(numbers):
+        raise ValueError(
+            "--profile_steps should be the first and the last step to trace, counted from 0, as in "
+            f"--profile_steps=20,29; received {','.join(values)!r}."
+        )
+    return (numbers[0], numbers[1]) if numbers else None
 
 
 def _fail(message: str) -> int:
@@ -85,6 +108,9 @@ def _loaded_config() -> Config:
     if CONFIG.value is None:
         raise ValueError("--config is missing; name an experiment: --config=configs/quickstart.py.")
     _replace_limit(CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"]))
+    for flag in DEVICE_FLAGS:
+        if flag.value is not None:
+            setattr(CONFIG.value, flag.name, flag.value)
     return CONFIG.value
 
 

@@ -1,27 +1,37 @@
 """Reading and writing files so that a kill, a full disk or a damaged file costs nothing.
 
-The one leaf of the package that everyone may import. Standard library only.
+The one leaf of the package that everyone may import. Paths are local, or on cloud storage
+(`gs://`), where an object is replaced whole when its writer closes it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tpu.storage import StoredPath, to_path
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` under a temporary name in the same folder, syncs it, and renames it to `path`.
 
+    On cloud storage it is written in place.
+
     Raises:
       OSError: the folder cannot be written, or the disk is full. What `path` held stays as it was.
     """
-    target = Path(path)
+    target = to_path(path)
     descriptor = None
     temporary = None
     try:
+        if isinstance(target, StoredPath):
+            target.write_bytes(data)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(descriptor, "wb") as file:
@@ -49,6 +59,23 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """The file itself, or for as long as the context lasts a local copy of what is elsewhere.
+
+    Raises:
+      OSError: there is no such file elsewhere, or no room for the copy.
+    """
+    source = to_path(path)
+    if isinstance(source, Path):
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / source.name
+        copy.write_bytes(source.read_bytes())
+        yield copy
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Like `write_bytes`, for UTF-8 text."""
     write_bytes(path, text.encode("utf-8"))
@@ -67,7 +94,7 @@ def read_text(path: str | os.PathLike[str], what: str = "file") -> str:
       ValueError: it is not UTF-8 text.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8")
+        return to_path(path).read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise FileNotFoundError(f"no {what} at {path}; check the path.") from None
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from keras_nas.export import CONVERTERS
 from keras_nas.progress import Bar
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
+from tpu.hosts import from_chief, is_chief
 from keras_nas.stage_list import TFLITE_FILES
 
 
@@ -32,7 +33,7 @@ def profile(context: Context) -> Outputs:
                 space,
                 classes,
                 context.device,
-                context.checkpoints,
+                context.scratch,
                 precision=config.precision,
                 networks=config.calibration_networks,
                 effort=Effort(config.target_error, max_processes=config.max_processes),
@@ -70,7 +71,7 @@ def measuring(context: Context) -> Iterator[Callable[[Architecture], tuple[float
 
     def measure_ms(architecture: Architecture) -> tuple[float, float]:
         path = folder / f"{hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]}.json"
-        if not path.exists():
+        if is_chief(context.strategy) and not path.exists():
             measurement = measure_network(
                 device,
                 model_for_table(table, architecture, device.format),
@@ -79,6 +80,7 @@ def measuring(context: Context) -> Iterator[Callable[[Architecture], tuple[float
                 on_progress=bar.update,
             )
             files.write_text(path, measurement.to_json())
+        from_chief(context.strategy, 0)  # until it is written
         measurement = Measurement.from_json(files.read_text(path, "measurement"), str(path))
         return measurement.latency_ms, measurement.spread_ms
 

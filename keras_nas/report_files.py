@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
@@ -14,6 +13,7 @@ from keras_nas.report import ReportData
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
 from keras_nas.stage_list import TFLITE_FILES, stages_of
+from tpu.storage import AnyPath
 
 TRAINING_STAGES = ("pretrain", "supernet", "finetune", "train")
 """Stages that leave a training record."""
@@ -26,7 +26,7 @@ RESULTS = (
 )  # fmt: skip
 
 
-def gather(config: Config, folder: Path, class_names: Sequence[str]) -> ReportData:
+def gather(config: Config, folder: AnyPath, class_names: Sequence[str]) -> ReportData:
     """Everything the report shows.
 
     Raises:

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -104,3 +105,19 @@ def test_damaged_json(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         files.read_json(path, "table")
+
+
+def test_files_on_cloud_storage(object_store):
+    files.write_json(object_store / "a.json", {"b": 1})
+    assert files.read_json(str(object_store / "a.json")) == {"b": 1}
+    with pytest.raises(FileNotFoundError, match="no table at ram://"):
+        files.read_text(object_store / "nothing", "table")
+    with files.local_copy(object_store / "a.json") as copy:
+        assert copy.name == "a.json"
+        assert json.loads(copy.read_text()) == {"b": 1}
+    assert not copy.exists()
+
+
+def test_a_local_file_is_its_own_copy(tmp_path):
+    with files.local_copy(tmp_path / "a") as copy:
+        assert copy == tmp_path / "a"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 EVERYTHING = {
     "config", "space", "solvers", "layers", "training", "resources", "models", "data", "export",
-    "devices", "methods", "report", "files", "tpu",
+    "devices", "methods", "report", "files", "progress", "tpu", "storage",
 }  # fmt: skip
 
 MAY_IMPORT = {
@@ -21,16 +21,18 @@ MAY_IMPORT = {
     "layers": {"replicas"},
     "training": {"replicas"},
     "replicas": set(),
-    "tpu": {"replicas"},
-    "files": set(),
+    "tpu": {"replicas", "storage"},
+    "storage": set(),
+    "files": {"storage"},
     "resources": {"space"},
     "models": {"space", "layers", "replicas"},
     "data": {"config", "files"},
-    "export": {"models"},
+    "export": {"models", "progress"},
+    "progress": set(),
     "devices": {"space", "resources", "models", "export", "files"},
     "methods": {
         "space", "resources", "solvers", "models", "layers", "training", "data", "config", "tpu",
-        "files", "replicas",
+        "files", "replicas", "storage",
     },
     "report": {"space", "resources"},
     "pipeline": EVERYTHING,
@@ -42,7 +44,7 @@ TOP = {path.stem for path in (ROOT / "keras_nas").glob("*.py")}
 PIPELINE = TOP - set(MAY_IMPORT) - {"__init__"} | {"pipeline"}
 """Modules, not folders, at the top of the package that together are the layer `pipeline`."""
 
-WITHOUT_TENSORFLOW = ("space", "resources", "solvers", "config", "report", "files")
+WITHOUT_TENSORFLOW = ("space", "resources", "solvers", "config", "report", "files", "storage")
 
 METHODS = {"hardcore_nas", "tf_nas", "single_path", "multi_path", "random_search", "evolution"}
 
@@ -50,10 +52,10 @@ LONGEST_FILE = 330
 
 
 def layer_of(module: str) -> str:
-    """`keras_nas.space.blocks` -> `space`; `tpu.loop` -> `tpu`, but a leaf of its own inside."""
+    """`keras_nas.space.blocks` -> `space`; `tpu.loop` -> `tpu`, but for its leaves."""
     package, *rest = module.split(".")
     if package == "tpu":
-        return "replicas" if rest == ["replicas"] else "tpu"
+        return rest[0] if rest in (["replicas"], ["storage"]) else "tpu"
     first = rest[0] if rest else "__init__"
     return "pipeline" if first in PIPELINE else first
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_nas import files, pipeline, stages
+from keras_nas import files, journal, pipeline, stages
 from keras_nas.experiment import load_space
 from keras_nas.stage_list import stages_of
 
@@ -64,15 +64,35 @@ def finished(tiny_config, tmp_path, ran):
     return tmp_path
 
 
+def modified(folder):
+    """When each file was written, but for the two that grow."""
+    files = (path for path in folder.iterdir() if path.is_file())
+    grow = (journal.EVENTS, journal.LOG)
+    return {path: path.stat().st_mtime_ns for path in files if path.name not in grow}
+
+
 def test_a_second_run_does_nothing(finished, tiny_config, ran):
-    before = {path: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+    before = modified(finished)
     lines = []
     pipeline.run(tiny_config, finished, log=lines.append)
     assert ran == []
     assert [line for line in lines if "up to date" in line] == [
         f"[{i}/9] {name}: up to date" for i, name in enumerate(ALL, 1)
     ]
-    assert before == {p: p.stat().st_mtime_ns for p in finished.iterdir() if p.is_file()}
+    assert before == modified(finished)
+
+
+def test_each_stage_is_in_the_journal(finished, tiny_config, ran):
+    tiny_config.name = "renamed"
+    run(tiny_config, finished)
+    text = (finished / journal.EVENTS).read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    began = [event["stage"] for event in found if event["event"] == "stage_began"]
+    assert began == [*ALL, "report"]
+    assert [e["stage"] for e in found if e["event"] == "stage_ended"] == began
+    assert [e["stage"] for e in found if e["event"] == "stage_up_to_date"] == ALL[:-1]
+    log = (finished / journal.LOG).read_text()
+    assert log.count("] profile: done in 0 s") == log.count("] profile: up to date") == 1
 
 
 def test_a_second_run_imports_no_tensorflow(finished):

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_nas import measuring_stages, pipeline, stages
+from keras_nas import journal, measuring_stages, pipeline, stages
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.data import sources
@@ -163,7 +163,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, run_program, table_
 def refused(tiny_config, folder, error, message, names=("profile",)):
     with pytest.raises(error, match=message):
         pipeline.run(tiny_config, folder, names, log=lambda line: None)
-    assert [path.name for path in folder.iterdir()] == [pipeline.RECORDS]
+    left = {path.name for path in folder.iterdir()}
+    assert left == {pipeline.RECORDS, journal.LOG, journal.EVENTS}
+    assert (folder / journal.EVENTS).read_text().splitlines()[-1].count('"error"') == 1
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ RANGES: dict[str, Range] = {
     "num_devices": NOT_NEGATIVE,
     "steps_per_loop": AT_LEAST_1,
     "save_every_seconds": NOT_NEGATIVE,
+    "keep_checkpoints": AT_LEAST_1,
     "evaluation_batch_size": AT_LEAST_1,
     "batch_norm_images": AT_LEAST_1,
     "space.resolution": AT_LEAST_1,

@@ -235,6 +235,7 @@ class Config:
         Results are the same up to rounding, so a run goes on when this or `tpu` is changed.
       steps_per_loop: training steps inside one compiled call.
       save_every_seconds: between checkpoints.
+      keep_checkpoints: how many of the newest stay while a stage trains, next to the best one.
       evaluation_batch_size: images in a step of evaluation.
       batch_norm_images: training images that batch-norm statistics are re-estimated on.
     """
@@ -260,6 +261,7 @@ class Config:
     num_devices: int = 0
     steps_per_loop: int = 10
     save_every_seconds: float = 60.0
+    keep_checkpoints: int = 2
     evaluation_batch_size: int = 256
     batch_norm_images: int = 2000
 

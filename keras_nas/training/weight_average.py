@@ -48,7 +48,12 @@ class WeightAverage:
         decay = tf.minimum(self._decay, (1.0 + updates) / (10.0 + updates))
         shares = {a.dtype: tf.cast(1.0 - decay, a.dtype) for a in self._averages}
         for average, source in zip(self._averages, self._sources, strict=True):
-            average.value.assign_add(shares[average.dtype] * (source.value - average.value))
+            # One operation less to trace than assign_add, for each of hundreds of variables.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=average.value.handle,
+                alpha=shares[average.dtype],
+                delta=average.value - source.value,
+            )
         self._updates.assign_add(1)
 
     def swap(self) -> None:
