@@ -36,7 +36,8 @@ def pretrain(context: Context) -> Outputs:
     """w-bar and its accuracy."""
     config, space = context.config, context.space_of(SearchSpace)
     if config.supernet.sampling == "stratified":  # rather now than after hours of training
-        check_batch_size(space, config.supernet.batch_size)
+        replicas = context.strategy.num_replicas_in_sync
+        check_batch_size(space, config.supernet.batch_size, replicas)
     with context.runtime("pretrain") as runtime:
         network, history = hardcore_nas.pretrain(space, context.examples, config.pretrain, runtime)
     reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
@@ -105,9 +106,10 @@ def project(context: Context) -> Outputs:
         choice = best_round(rounds, limit_ms).choice()
     check_projection(method, {method: choice}, costs, limits)
     architecture, _ = chosen_architecture(space, choice, f"{config.name}_found")
-    network = hardcore_nas.extract_network(
-        context.supernet(), architecture, context.examples, config.batch_norm_images
-    )
+    with context.strategy.scope():
+        network = hardcore_nas.extract_network(
+            context.supernet(), architecture, context.examples, config.batch_norm_images
+        )
     if config.limits.peak_memory_bytes is not None:
         _check_memory(context, network, config.limits.peak_memory_bytes)
     runtime = Runtime(context.checkpoints, context.strategy)

@@ -56,9 +56,9 @@ def follow_phase(bar: Bar) -> Callable:
 
 
 @contextlib.contextmanager
-def quiet_start_up() -> Iterator[None]:
-    """Keeps what TensorFlow's C++ code logs while it is imported, before any level can be set, out
-    of the terminal; shows it where the import fails."""
+def quiet_native_code() -> Iterator[None]:
+    """Keeps what C++ code writes past Python's logging out of the terminal: TensorFlow while it is
+    imported, before any level can be set, and its int8 quantiser. Shows it where that fails."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as log:

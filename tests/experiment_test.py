@@ -10,6 +10,8 @@ import pytest
 from keras_nas.config import LimitsConfig, SpaceConfig
 from keras_nas.experiment import limited_resources, load_space, staged_costs
 from keras_nas.resources import macs, parameters
+from keras_nas.resources.activation_memory import peak_memory_bytes
+from keras_nas.resources.tflite_size import tflite_bytes
 from keras_nas.space import HARDCORE_NAS
 
 
@@ -139,4 +141,21 @@ def test_limits_that_no_network_keeps_together_show_what_would_do(tiny_config, t
     with pytest.raises(ValueError, match="together"):
         limited_resources(
             space, tiny_table, dataclasses.replace(asked, latency_ms=latency_ms * 0.999)
+        )
+
+
+def test_file_size_and_memory_are_limits_like_the_others(tiny_config, tiny_table):
+    space = load_space(tiny_config.space)
+    everything = LimitsConfig(latency_fraction=1.0, tflite_bytes=22804.0)
+    _, limits = limited_resources(space, tiny_table, everything)
+    sizes = [tflite_bytes(a, space.input_shape, 10) for a in (space.lightest(), space.heaviest())]
+    assert [limits[1].smallest, limits[1].largest] == sizes
+    peak = peak_memory_bytes(space.heaviest(), space.input_shape, 10)
+    assert peak_memory_bytes(space.lightest(), space.input_shape, 10) == peak  # that of the stem
+    tight = dataclasses.replace(everything, peak_memory_bytes=float(peak))
+    restricted, _ = limited_resources(space, tiny_table, tight)
+    assert staged_costs(space, restricted).allowed_alpha.all()
+    with pytest.raises(ValueError, match=f"peak_memory_bytes <= {peak - 1}"):
+        limited_resources(
+            space, tiny_table, dataclasses.replace(tight, peak_memory_bytes=float(peak - 1))
         )

@@ -61,6 +61,20 @@ def _delegation(tflite: bytes) -> tuple[collections.Counter[str], collections.Co
     )
 
 
+def outputs(tflite: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a `.tflite` file of batch 1 computes: [N, height, width, channels] -> [N, classes]."""
+    interpreter = Interpreter(model_content=tflite, num_threads=1)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    rows = []
+    for image in images:
+        interpreter.set_tensor(source, image[np.newaxis].astype(np.float32))  # [1, H, W, C]
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(target)[0])  # [classes]
+    return np.stack(rows)
+
+
 def check_outputs(
     model: keras.Model, tflite: bytes, images: NDArray[np.float32], tolerance: float
 ) -> float:
@@ -81,15 +95,7 @@ def check_outputs(
     if len(images) == 0:
         raise ValueError("comparing outputs needs at least one image, received none.")
     expected = np.asarray(model(images, training=False), np.float32)  # [N, classes]
-    interpreter = Interpreter(model_content=tflite, num_threads=1)
-    interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    target = interpreter.get_output_details()[0]["index"]
-    found = np.empty_like(expected)
-    for row, image in zip(found, images, strict=True):
-        interpreter.set_tensor(source, image[np.newaxis].astype(np.float32))
-        interpreter.invoke()
-        row[...] = interpreter.get_tensor(target)[0]
+    found = outputs(tflite, images)
     scale = float(np.max(np.abs(expected)))
     absolute = float(np.max(np.abs(found - expected)))
     difference = absolute / scale if scale > 0 else absolute

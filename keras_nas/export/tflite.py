@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_nas.export.compact import compact
+from keras_nas.progress import quiet_native_code
 
 PRECISIONS = ("float32", "float16", "int8")
 """`float32`; `float16` weights; `int8` weights and activations. Inputs and outputs are float32 in
@@ -158,7 +160,8 @@ def _run(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = calibration
     try:
-        return converter.convert()
+        with quiet_native_code() if precision == "int8" else contextlib.nullcontext():
+            return converter.convert()
     except Exception as error:
         # The converter's errors have no public class; those that are not about operations pass.
         names = re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))

@@ -34,6 +34,7 @@ def summary(data: ReportData) -> str:
         *_accuracy(data),
         ("MACs", count(totals["macs"])),
         ("parameters", count(totals["parameters"])),
+        ("memory", file_size(totals["peak_memory_bytes"]) + " of activations"),
         ("keeps limit", _verdict(kept)),
     ]
     lines = [data.title, *_aligned(rows)]

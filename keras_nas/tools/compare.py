@@ -25,7 +25,7 @@ from absl import app, flags
 
 from keras_nas import files
 from keras_nas.devices import DeviceError, Progress, device_from_name
-from keras_nas.progress import Bar, quiet_start_up
+from keras_nas.progress import Bar, quiet_native_code
 from keras_nas.tools import measure
 from keras_nas.tools.comparison import Comparison, convert, measure_in_turns
 from keras_nas.tools.comparison_entries import ALL, read_entries
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
             precision=options.precision,
         )
         device = device_from_name(settings.name, settings)
-        with quiet_start_up():
+        with quiet_native_code():
             device.describe()  # one that is not there is better missed now than after converting
         with _progress("convert", "networks") as on_progress:
             paths = convert(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from keras_nas import files
-from keras_nas.progress import quiet_start_up
+from keras_nas.progress import quiet_native_code
 from keras_nas.space import Architecture, BatchNorm
 from keras_nas.tools.networks import NamedNetwork, named_network
 
@@ -61,7 +61,7 @@ def import_file(
     """
     if not output.endswith(".keras"):
         raise ValueError(f"--output should end in .keras, received {output!r}.")
-    with quiet_start_up():
+    with quiet_native_code():
         import keras
 
         from keras_nas.models.import_weights import import_weights

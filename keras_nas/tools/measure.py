@@ -28,7 +28,7 @@ from keras_nas.config import Config, DeviceConfig, LimitsConfig
 from keras_nas.devices import DeviceError, device_from_name, timing
 from keras_nas.devices.device import Device, Progress, no_progress
 from keras_nas.devices.measurement import NETWORK_EFFORT
-from keras_nas.progress import Bar, quiet_start_up
+from keras_nas.progress import Bar, quiet_native_code
 
 _CONFIG = flags.DEFINE_string("config", None, "File whose get_config() gives a DeviceConfig.")
 _OVERRIDES = (
@@ -132,7 +132,7 @@ def _prepared(
         )
     if device.format == "tflite":
         return {path: Path(path) for path in paths}
-    with quiet_start_up():
+    with quiet_native_code():
         import keras
 
         from keras_nas.export import CONVERTERS

@@ -55,3 +55,18 @@ def test_a_bare_run_has_a_summary(bare):
 def test_a_limit_without_any_number_is_unknown(full, bare):
     data = dataclasses.replace(bare, search={"limits": full.search["limits"]})
     assert _lines(data)["keeps limit"] == "unknown, neither predicted nor measured"
+
+
+def test_size_and_memory_are_compared_as_exported(full):
+    limits = full.search["limits"] | {"tflite_bytes": 6e6, "peak_memory_bytes": 2e6}
+    data = dataclasses.replace(
+        full,
+        search=full.search | {"limits": limits},
+        exported={"bytes": 5_970_000, "activation_memory_bytes": 2_020_000},
+    )
+    lines = _lines(data)
+    assert "file size 6.00 MB" in lines["limit"]
+    assert "peak activation memory 2.00 MB" in lines["limit"]
+    assert "file size: yes, measured 0.5% below" in lines["keeps limit"]
+    assert "peak activation memory: no, measured 1.0% above" in lines["keeps limit"]
+    assert lines["memory"].endswith(" of activations")

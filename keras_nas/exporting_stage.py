@@ -1,0 +1,73 @@
+"""The stage that exports: `.tflite` files, and what is known of each."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from keras_nas.context import Context, Outputs
+from keras_nas.data.augmentation import ONE_HOST
+from keras_nas.devices.arena import activation_arena_bytes
+from keras_nas.export import check_operations, check_outputs, convert
+from keras_nas.export.check import TOLERANCE, outputs
+from keras_nas.stage_list import TFLITE_FILES
+
+CHECKED_IMAGES = 64
+"""Real images that an export's outputs are compared on."""
+COMPARED_IMAGES = 1024
+"""Test images, at most, that the accuracy of the files is compared on."""
+CALIBRATION_IMAGES = 128
+"""Training images that show the quantiser the range of every activation."""
+INT8_LOSS = 0.05
+"""Loss of accuracy by quantisation that is worth a warning."""
+
+
+def export(context: Context) -> Outputs:
+    """`.tflite` files of all precisions, compared with the network on real test images.
+
+    Warns:
+      UserWarning: int8 loses more than `INT8_LOSS` of the accuracy.
+    """
+    network = context.final_network()
+    images, labels = _test_images(context)
+    calibration = context.examples.sample(CALIBRATION_IMAGES).numpy()
+    files, rows = {}, {}
+    for precision, name in TFLITE_FILES.items():
+        data = files[name] = convert(network, precision, calibration)
+        row: dict[str, Any] = {
+            "bytes": len(data),
+            "activation_memory_bytes": activation_arena_bytes(data),
+            "operations": dict(check_operations(data)),
+        }
+        if precision in TOLERANCE:
+            checked = images[:CHECKED_IMAGES]
+            difference = check_outputs(network, data, checked, TOLERANCE[precision])
+            row["largest_relative_difference"] = float(difference)
+            row["checked_images"] = len(checked)
+        right = outputs(data, images).argmax(axis=1) == labels  # [N]
+        row |= {"accuracy": float(np.mean(right)), "accuracy_images": len(images)}
+        rows[name] = row
+    _warn_of_loss(rows)
+    return {**files, "export.json": rows}
+
+
+def _warn_of_loss(rows: dict[str, dict[str, Any]]) -> None:
+    quantised, plain = rows[TFLITE_FILES["int8"]], rows[TFLITE_FILES["float32"]]
+    if quantised["accuracy"] < plain["accuracy"] - INT8_LOSS:
+        warnings.warn(
+            f"{TFLITE_FILES['int8']} classifies {quantised['accuracy']:.1%} of "
+            f"{quantised['accuracy_images']} test images right, {TFLITE_FILES['float32']} "
+            f"{plain['accuracy']:.1%}: quantisation costs much here, so rather ship "
+            f"{TFLITE_FILES['float16']}.",
+            stacklevel=3,
+        )
+
+
+def _test_images(context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images [N, H, W, 3] as the network takes them, and their labels [N]."""
+    examples = context.examples.for_host(ONE_HOST)  # no other host takes part
+    batches = examples.evaluation(CHECKED_IMAGES).take(COMPARED_IMAGES // CHECKED_IMAGES)
+    images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
