@@ -45,7 +45,7 @@ def choices(data: ReportData) -> str:
         return missing("The search recorded no probabilities.")
     chosen = _chosen(data)
     parts = [
-        "<p>Each row is one block, each column one configuration: expansion ratio, kernel size, "
+        "<p>Each row is one block, each column one choice: expansion ratio, kernel size, "
         "squeeze-and-excitation. Rows add up to 1.</p>",
         heat_map.scale_legend(),
     ]
