@@ -2,15 +2,18 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+AOT_VENV := .venv-tpu-aot
+AOT_FLAGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup quickstart test lint clean
+.PHONY: help setup quickstart test lint tpu-aot clean
 
 help:
 	@echo "make quickstart   the whole job on embedded data: search, train, export, measure, report"
 	@echo "make test         all tests"
 	@echo "make lint         format, style and type checks"
-	@echo "make clean        removes the virtual environment and runs/"
+	@echo "make tpu-aot      compiles every step for TPUs that are not there (hours); flags in AOT_FLAGS"
+	@echo "make clean        removes the virtual environments and runs/"
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "error: needs Python 3.11 or newer; say which with PYTHON=..."; exit 1; }
@@ -32,5 +35,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+$(AOT_VENV)/.installed: requirements.txt pyproject.toml
+	test -x $(AOT_VENV)/bin/python || $(PYTHON) -m venv $(AOT_VENV)
+	$(AOT_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(AOT_VENV)/bin/python -m pip install --quiet --editable ".[tpu-aot]"
+	touch $@
+
+tpu-aot: $(AOT_VENV)/.installed
+	$(AOT_VENV)/bin/python -m keras_nas.tools.compile_for_tpu $(AOT_FLAGS)
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(AOT_VENV) runs

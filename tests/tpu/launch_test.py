@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_dry_run_prints_every_command_and_runs_none(launch):
         *["--runtime-version=v2-alpha-tpuv5-lite", "--spot", "--quiet"],
     ]
     install = next(line for line in lines if INSTALL in line)
-    assert "--worker=all" in install and "requirements-tpu.txt" in install
+    assert "--worker=all" in install and ".[tpu]" in install
     start = next(line for line in lines if START in line)
     for word in ("--worker=all", *PROGRAM[1:], "--config.accelerator=tpu"):
         assert word in start
@@ -288,15 +289,14 @@ def test_the_scripts_that_run_on_the_vm(home):
     )
 
 
-def test_tensorflow_is_replaced_and_nothing_else(tmp_path):
-    """The filter of the installation, on the real file."""
+def test_tensorflow_is_left_out_in_favour_of_the_one_for_tpus(tmp_path):
+    """The line that the installation writes for uv, from a real shell."""
     steps = script(commands.install(Machine(name="nas", zone="z", type="v3-8"))).split(" && ")
-    line = next(step for step in steps if step.startswith("grep"))
-    subprocess.run(
-        ["bash", "-c", line.split(" > ")[0] + f" > {tmp_path}/kept"], cwd=ROOT, check=True
-    )
-    names = (ROOT / "requirements.txt").read_text().splitlines()
-    kept = (tmp_path / "kept").read_text().splitlines()
-    (removed,) = set(names) - set(kept)
-    assert removed.startswith("tensorflow>=")
-    assert any(name.startswith("tensorflow-datasets") for name in kept)
+    line = next(step for step in steps if step.startswith("echo"))
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
+    written = (tmp_path / "without_tensorflow.txt").read_text()
+    assert written == "tensorflow ; sys_platform == 'never'\n"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert extras["tpu"] == ["libtpu<=0.0.30", "tensorflow-tpu>=2.20,<2.21"]

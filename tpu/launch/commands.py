@@ -114,10 +114,9 @@ def install(machine: Machine) -> Command:
         "python3 -m pip install --user --quiet uv",
         "python3 -m uv venv --quiet --clear --python 3.11 $HOME/venv",
         # tensorflow-tpu has the same files as tensorflow: only one of them can be installed.
-        "grep -v '^tensorflow[<>=]' requirements.txt > without_tensorflow.txt",
+        "echo \"tensorflow ; sys_platform == 'never'\" > without_tensorflow.txt",
         f"python3 -m uv pip install --quiet --python {_PYTHON} "
-        "-r without_tensorflow.txt -r requirements-tpu.txt",
-        f"python3 -m uv pip install --quiet --python {_PYTHON} --no-deps .",
+        "--override without_tensorflow.txt '.[tpu]'",
     ]
     return on_workers(machine, " && ".join(steps))
 
