@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from keras_nas import files
 from keras_nas.config import Config
 from keras_nas.data.examples import Examples, load_examples
 from keras_nas.devices import Device, device_from_name
+from keras_nas.journal import Journal
 from keras_nas.method_space import Kind, method_space, space_of
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
@@ -26,7 +28,9 @@ from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from keras_nas.training.precision import dtype_policy
-from tpu.record import Watch
+from tpu.record import Progress, Watch
+from tpu.storage import AnyPath
+from tpu.hosts import host_count, host_index
 from tpu.strategy import strategy_for
 
 Outputs = dict[str, Any]
@@ -41,11 +45,15 @@ class Context:
       config: the experiment.
       folder: work directory.
       checkpoints: folder of the stage that runs, with these settings and inputs.
+      journal: of the run; None keeps none.
+      profile_steps: first and last step of every training to write a trace of.
     """
 
     config: Config
-    folder: Path
-    checkpoints: Path = Path()
+    folder: AnyPath
+    checkpoints: AnyPath = Path()
+    journal: Journal | None = None
+    profile_steps: tuple[int, int] | None = None
 
     @functools.cached_property
     def space(self) -> StagedSpace:
@@ -58,9 +66,11 @@ class Context:
 
     @functools.cached_property
     def examples(self) -> Examples:
-        """The images."""
+        """The images; of batches, the share of this host."""
         config = self.config
-        return load_examples(config.data, config.space.resolution, config.seed)
+        examples = load_examples(config.data, config.space.resolution, config.seed)
+        devices = self._devices()
+        return examples.for_host((host_index(devices), host_count(devices)))
 
     @functools.cached_property
     def device(self) -> Device:
@@ -104,10 +114,37 @@ class Context:
                 self.strategy,
                 self.config.steps_per_loop,
                 self.config.save_every_seconds,
-                watch=Watch(on_progress=follow_phase(bar)),
+                self.config.keep_checkpoints,
+                self._watch(name, bar),
             )
         finally:
             bar.close()
+
+    @property
+    def scratch(self) -> Path:
+        """Local folder of the stage that runs, for what other processes read. Where checkpoints are
+        on cloud storage it is in the folder for temporary files, and lost with the machine."""
+        if isinstance(self.checkpoints, Path):
+            return self.checkpoints
+        return Path(tempfile.gettempdir(), f"keras_nas-{self.checkpoints.name}")
+
+    def _watch(self, name: str, bar: Bar) -> Watch:
+        show, journal = follow_phase(bar), self.journal
+
+        def on_progress(progress: Progress) -> None:
+            show(progress)
+            if journal is not None:
+                fields = dataclasses.asdict(progress)
+                metrics = fields.pop("metrics")
+                del fields["seconds_left"]
+                journal.event("loop", **fields, **metrics)
+
+        return Watch(
+            on_progress=on_progress,
+            on_event=journal.event if journal else None,
+            summary_directory=self.folder / "tensorboard" / name if journal else None,
+            profile_steps=self.profile_steps,
+        )
 
     def heaviest(self) -> keras.Model:
         """w-bar."""
@@ -123,7 +160,8 @@ class Context:
         Raises:
           ValueError: its file is damaged.
         """
-        return load_network(self.folder / "network.keras")
+        with files.local_copy(self.folder / "network.keras") as path:
+            return load_network(path)
 
     def supernet(self) -> Supernet:
         """w*."""

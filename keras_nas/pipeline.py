@@ -14,19 +14,22 @@ import json
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_nas import files
+from keras_nas import files, journal
 from keras_nas.config import Config, flatten
 from keras_nas.devices import device_from_name
 from keras_nas.method_space import checked_limits, method_space
-from keras_nas.progress import quiet_start_up
+from keras_nas.progress import quiet_native_code
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import range_table
+from keras_nas.several_hosts import Team
 from keras_nas.stage_list import PROFILE, Stage, stages_of
+from tpu.storage import AnyPath, StoredPath, to_path
 
 if TYPE_CHECKING:
     from keras_nas.context import Context
@@ -50,14 +53,17 @@ def run(
     names: Sequence[str] = (),
     *,
     log: Callable[[str], None] = show,
+    profile_steps: tuple[int, int] | None = None,
 ) -> None:
     """Runs an experiment's stages, as far as they are not up to date.
 
     Args:
       config: the experiment; validated here.
-      work_directory: made if it is not there.
+      work_directory: made if it is not there; also on cloud storage (`gs://`).
       names: run only these stages; empty runs all.
       log: receives a line for every stage.
+      profile_steps: a trace of these steps, first and last, of every training that runs is written
+        for TensorBoard.
 
     Raises:
       ValueError: bad settings, an unknown stage, a limit that cannot be kept, damaged files.
@@ -78,40 +84,63 @@ def run(
         raise FileNotFoundError(
             f"no network at {config.finetune.init}; check config.finetune.init."
         )
-    folder = Path(work_directory)
-    context = None
-    with _locked(folder):
+    folder = to_path(work_directory)
+    team = Team(config)
+    if not team.is_chief:
+        asked = [stage for stage in stages if not names or stage.name in names]
+        team.follow(config, folder, asked, lambda stage: _checkpoints(config, folder, stage), log)
+        return
+    with _locked(folder) as check_lock, journal.opened(folder, config.name) as book:
+
+        def tell(line: str) -> None:
+            log(line)
+            book.line(line)
+
         _remove_partial(folder, stages)
+        context = None
         for number, stage in enumerate(stages, 1):
             if names and stage.name not in names:
                 if stage is PROFILE and (folder / "latency_table.json").exists():
-                    _check_limits(config, folder, log)
+                    _check_limits(config, folder, tell)
                 continue
+            check_lock()
             title = f"[{number}/{len(stages)}] {stage.name}"
             settings = relevant_settings(config, stage)
-            if is_up_to_date(folder, stage, settings):
-                log(f"{title}: up to date")
+            if not team.agree(not is_up_to_date(folder, stage, settings)):
+                tell(f"{title}: up to date")
+                book.event("stage_up_to_date", stage=stage.name)
             else:
                 _require_inputs(folder, stage, stages)
-                log(f"{title}: {stage.does}")
+                tell(f"{title}: {stage.does}")
+                book.event("stage_began", stage=stage.name)
                 began = time.monotonic()
-                context = context or _new_context(config, folder)
-                _run_stage(context, stage, settings)
-                log(f"{title}: done in {time.monotonic() - began:.0f} s")
+                context = context or _new_context(config, folder, book, profile_steps)
+                _run_stage(context, stage, settings, check_lock)
+                seconds = time.monotonic() - began
+                tell(f"{title}: done in {seconds:.0f} s")
+                book.event("stage_ended", stage=stage.name, seconds=round(seconds, 3))
             if stage is PROFILE:
-                _check_limits(config, folder, log)
+                _check_limits(config, folder, tell)
+        team.agree()
 
 
-def _new_context(config: Config, folder: Path) -> Context:
-    with quiet_start_up():
+def _new_context(
+    config: Config,
+    folder: AnyPath,
+    book: journal.Journal,
+    profile_steps: tuple[int, int] | None,
+) -> Context:
+    with quiet_native_code():
         from keras_nas import stages  # imports TensorFlow
 
     # Its advice on retracing is for programmers; every stage compiles its own program once.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    return stages.Context(config, folder)
+    return stages.Context(config, folder, journal=book, profile_steps=profile_steps)
 
 
-def _run_stage(context: Context, stage: Stage, settings: dict[str, Any]) -> None:
+def _run_stage(
+    context: Context, stage: Stage, settings: dict[str, Any], check_lock: Callable[[], None]
+) -> None:
     """Runs a stage, then replaces its outputs and its record.
 
     The old record goes before the first output changes: after a kill in between, the stage runs
@@ -121,8 +150,9 @@ def _run_stage(context: Context, stage: Stage, settings: dict[str, Any]) -> None
 
     folder = context.folder
     reads = {name: _digest(folder / name) for name in stage.reads}
-    context.checkpoints = folder / RECORDS / f"{stage.name}-{_fingerprint([settings, reads])}"
+    context.checkpoints = _checkpoints(context.config, folder, stage)
     outputs = stages.run(stage.name, context)
+    check_lock()
     _record_path(folder, stage).unlink(missing_ok=True)
     for name in stage.writes:
         _write(folder / name, outputs[name])
@@ -130,10 +160,20 @@ def _run_stage(context: Context, stage: Stage, settings: dict[str, Any]) -> None
     files.write_json(
         _record_path(folder, stage), {"settings": settings, "reads": reads, "writes": writes}
     )
-    shutil.rmtree(context.checkpoints, ignore_errors=True)
+    if isinstance(context.checkpoints, StoredPath):
+        context.checkpoints.rmtree()
+    else:
+        shutil.rmtree(context.checkpoints, ignore_errors=True)
 
 
-def _write(path: Path, value: bytes | str | dict[str, Any]) -> None:
+def _checkpoints(config: Config, folder: AnyPath, stage: Stage) -> AnyPath:
+    """Where a stage with these settings and inputs keeps what it needs to continue."""
+    reads = {name: _digest(folder / name) for name in stage.reads}
+    key = _fingerprint([relevant_settings(config, stage), reads])
+    return folder / RECORDS / f"{stage.name}-{key}"
+
+
+def _write(path: AnyPath, value: bytes | str | dict[str, Any]) -> None:
     if isinstance(value, bytes):
         files.write_bytes(path, value)
     elif isinstance(value, str):
@@ -142,14 +182,16 @@ def _write(path: Path, value: bytes | str | dict[str, Any]) -> None:
         files.write_json(path, value)
 
 
-def _remove_partial(folder: Path, stages: Sequence[Stage]) -> None:
+def _remove_partial(folder: AnyPath, stages: Sequence[Stage]) -> None:
     """Removes what a killed process left of files it was writing."""
+    if isinstance(folder, StoredPath):
+        return
     for name in (name for stage in stages for name in stage.writes):
         for partial in folder.glob(f".{name}.*"):
             partial.unlink(missing_ok=True)
 
 
-def _check_limits(config: Config, folder: Path, log: Callable[[str], None]) -> None:
+def _check_limits(config: Config, folder: AnyPath, log: Callable[[str], None]) -> None:
     """Before anything is trained: is there a network that keeps the limits?"""
     path = folder / "latency_table.json"
     table = LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
@@ -175,7 +217,7 @@ def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
     return json.loads(json.dumps(chosen))
 
 
-def is_up_to_date(folder: Path, stage: Stage, settings: dict[str, Any]) -> bool:
+def is_up_to_date(folder: AnyPath, stage: Stage, settings: dict[str, Any]) -> bool:
     """Whether a stage's outputs are there, whole, and made from these settings and inputs.
 
     Raises:
@@ -208,7 +250,7 @@ def is_up_to_date(folder: Path, stage: Stage, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _require_inputs(folder: Path, stage: Stage, stages: Sequence[Stage]) -> None:
+def _require_inputs(folder: AnyPath, stage: Stage, stages: Sequence[Stage]) -> None:
     for name in stage.reads:
         if not (folder / name).exists():
             maker = next(other.name for other in stages if name in other.writes)
@@ -218,11 +260,13 @@ def _require_inputs(folder: Path, stage: Stage, stages: Sequence[Stage]) -> None
             )
 
 
-def _record_path(folder: Path, stage: Stage) -> Path:
+def _record_path(folder: AnyPath, stage: Stage) -> AnyPath:
     return folder / RECORDS / f"{stage.name}.json"
 
 
-def _digest(path: Path) -> str:
+def _digest(path: AnyPath) -> str:
+    if isinstance(path, StoredPath):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -232,12 +276,18 @@ def _fingerprint(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the work directory.
+def _locked(folder: AnyPath) -> Iterator[Callable[[], None]]:
+    """Keeps a second process out of the work directory; yields a check that it still does.
+
+    Object stores have no locks. There the last process to begin owns the folder, so that one which
+    replaces a lost machine need not wait, and the check ends an earlier one that is still alive.
 
     Raises:
       OSError: the folder cannot be written, or another process holds it.
     """
+    if isinstance(folder, StoredPath):
+        yield _claim(folder)
+        return
     try:
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         lock = open(folder / RECORDS / "lock", "a+")  # noqa: SIM115 (held until the run ends)
@@ -258,4 +308,20 @@ def _locked(folder: Path) -> Iterator[None]:
         os.ftruncate(lock.fileno(), 0)
         with contextlib.suppress(OSError):  # the number is a courtesy; the disk may be full
             os.write(lock.fileno(), str(os.getpid()).encode())
-        yield
+        yield lambda: None
+
+
+def _claim(folder: StoredPath) -> Callable[[], None]:
+    owner = folder / RECORDS / "owner"
+    us = f"{socket.gethostname()}, process {os.getpid()}, {time.time_ns()}"
+    files.write_text(owner, us)
+
+    def check() -> None:
+        now = owner.read_text()
+        if now != us:
+            raise OSError(
+                f"work directory {folder} was taken over by {now}; this run ends. Run one process "
+                "on a work directory."
+            )
+
+    return check
