@@ -9,6 +9,8 @@ import pytest
 from keras_nas.space import (
     HARDCORE_NAS,
     HARDCORE_NAS_TABLE_3,
+    SINGLE_PATH,
+    SINGLE_PATH_SE,
     SPACES,
     TF_NAS,
     Block,
@@ -61,7 +63,8 @@ def test_paper_table_3_as_data():
     assert space.configurations[2] == Configuration(3, 5, 0)
     assert space.configurations[-1] == Configuration(6, 5, 0.25)
     assert len(set(space.configurations)) == 12
-    assert list(SPACES.values()) == [HARDCORE_NAS, HARDCORE_NAS_TABLE_3]
+    expected = [HARDCORE_NAS, HARDCORE_NAS_TABLE_3, SINGLE_PATH, SINGLE_PATH_SE]
+    assert list(SPACES.values()) == expected
     assert all(SPACES[space.name] is space for space in SPACES.values())
 
 
