@@ -14,6 +14,7 @@ from keras import layers
 from keras_nas.layers.activations import activation
 from keras_nas.layers.batch_norm import FusedBatchNormalization
 from keras_nas.layers.mbconv import Normalization, convolution, fused_mbconv, mbconv
+from keras_nas.layers.tf_nas_normalization import BatchStatisticsNormalization
 from keras_nas.space import Architecture, BatchNorm, Block, Head, Piece, Stem
 from keras_nas.space.pieces import check_input_shape, pieces
 
@@ -89,10 +90,21 @@ def build_pieces(
     batch_norm: BatchNorm,
     *,
     fused_batch_norm: bool = False,
+    batch_statistics: bool = False,
     name: str,
 ) -> keras.Model:
-    """Builds consecutive pieces as one functional model; `names` prefix the pieces' layers."""
-    tensors = _chain(parts, names, _normalization(batch_norm, fused_batch_norm))
+    """Builds consecutive pieces as one functional model; `names` prefix the pieces' layers.
+
+    With `batch_statistics` batch norm learns nothing (`BatchStatisticsNormalization`), as in a
+    search of TF-NAS.
+    """
+    normalization = _normalization(batch_norm, fused_batch_norm)
+    if batch_statistics:
+
+        def normalization(x, layer_name):
+            return BatchStatisticsNormalization(batch_norm.epsilon, name=layer_name)(x)
+
+    tensors = _chain(parts, names, normalization)
     return keras.Model(tensors[0], tensors[-1], name=name)
 
 
