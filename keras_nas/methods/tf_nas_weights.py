@@ -1,0 +1,155 @@
+"""The weight step of TF-NAS: one or two sampled paths, and SGD that moves nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.layers.tf_nas_candidates import traced_once
+from keras_nas.layers.tf_nas_sampling import sample_operations
+from keras_nas.layers.tf_nas_updates import Update
+from keras_nas.models.tf_nas_supernet import TFNASSupernet
+from keras_nas.training.losses import cross_entropy, smooth_labels
+from keras_nas.training.metrics import correct
+from tpu.replicas import mean_over_replicas
+
+
+class PathSGD:
+    """SGD with momentum and L2 decay of what a step used; all else keeps value and momentum.
+
+    g = gradient + decay * w;  v = momentum * v + g;  w -= learning_rate * v, as in PyTorch, after
+    the gradient's norm was clipped.
+
+    Args:
+      variables: everything that is trained.
+      momentum, weight_decay: see above.
+      clip: largest norm of the gradient.
+
+    Attributes:
+      variables: the velocities v, for the checkpoint.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[keras.Variable],
+        *,
+        momentum: float,
+        weight_decay: float,
+        clip: float,
+    ):
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+        self._clip = clip
+        self.variables = [
+            keras.Variable(
+                np.zeros(v.shape, v.dtype),
+                dtype=v.dtype,
+                trainable=False,
+                name=f"{v.name}_velocity",
+                aggregation="only_first_replica",
+            )
+            for v in variables
+        ]
+        self._velocity = {id(v): own for v, own in zip(variables, self.variables, strict=True)}
+
+    def apply(self, updates: Sequence[Update], learning_rate: tf.Tensor) -> tf.Tensor:
+        """One step from the replicas' own gradients, of which the mean counts.
+
+        Returns:
+          The norm of the gradient before it was clipped.
+        """
+        gradients = mean_over_replicas([update.gradient for update in updates])
+        norm = tf.linalg.global_norm(gradients)
+        shrink = tf.minimum(1.0, self._clip / tf.maximum(norm, 1e-12))
+
+        def move_all(strategy, gradients, rows, used, shrink, learning_rate):
+            for update, *arguments in zip(updates, gradients, rows, used, strict=True):
+                velocity = self._velocity[id(update.variable)]
+                strategy.extended.update(
+                    update.variable.value,
+                    _move,
+                    args=(
+                        velocity.value, *arguments, shrink, learning_rate,
+                        self._momentum, self._weight_decay,
+                    ),
+                    group=False,
+                )  # fmt: skip
+
+        rows, used = [update.row for update in updates], [update.used for update in updates]
+        tf.distribute.get_replica_context().merge_call(
+            move_all, args=(gradients, rows, used, shrink, learning_rate)
+        )
+        return norm
+
+
+@traced_once
+def _move(
+    variable, velocity, gradient, row, used, shrink, learning_rate, momentum, weight_decay
+) -> None:
+    """Moves a variable on one device, or one of its rows."""
+    value, v = variable, velocity
+    if row is not None:
+        value, v = tf.gather(variable, row), tf.gather(velocity, row)
+    keep = 1.0 - (1.0 - momentum) * used
+    v = keep * v + (shrink * gradient + (weight_decay * used) * value)
+    step = (learning_rate * used) * v
+    if row is None:
+        velocity.assign(v)
+        variable.assign_sub(step)
+    else:
+        velocity.scatter_update(tf.IndexedSlices(v[None], row[None]))
+        variable.scatter_sub(tf.IndexedSlices(step[None], row[None]))
+
+
+def weight_step(
+    supernet: TFNASSupernet,
+    optimizer: PathSGD,
+    logits: tf.Tensor,
+    depths: tf.Tensor,
+    inputs: tuple[tf.Tensor, tf.Tensor],
+    *,
+    second: str,
+    learning_rate: tf.Tensor,
+    seed: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Bi-sampling (TF section 3.2): losses of the paths are summed, and one backward pass follows.
+
+    Args:
+      supernet: whose weights move.
+      optimizer: of its weights.
+      logits: [B, A] alpha, which does not move.
+      depths: probabilities of depths.
+      inputs: images [N, H, W, 3] and labels [N].
+      second: second sampler, see `sample_operations`.
+      learning_rate: scalar.
+      seed: [2].
+
+    Returns:
+      "loss" (the mean over paths), "accuracy" (of the first one) and "gradient_norm".
+    """
+    images, labels = inputs
+    sampled = sample_operations(logits, tf.constant(supernet.allowed), second, seed)
+    paths = tf.unstack(sampled)
+    weights = [supernet.sampled_weights(path) for path in paths]
+    targets = smooth_labels(labels, supernet.classes)
+    fixed = supernet.fixed_variables()
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        outputs = [
+            supernet.call_path(images, path, own, depths)
+            for path, own in zip(paths, weights, strict=True)
+        ]
+        losses = [tf.reduce_mean(cross_entropy(targets, output)) for output in outputs]
+        loss = tf.add_n(losses)
+    gradients, fixed_gradients = tape.gradient(loss, (weights, [v.value for v in fixed]))
+    updates = supernet.updates(paths, gradients)
+    updates += [
+        Update(variable, None, gradient, tf.ones(()))
+        for variable, gradient in zip(fixed, fixed_gradients, strict=True)
+    ]
+    norm = optimizer.apply(updates, learning_rate)
+    accuracy = tf.reduce_mean(correct(labels, outputs[0]))
+    return {"loss": loss / len(paths), "accuracy": accuracy, "gradient_norm": norm}
