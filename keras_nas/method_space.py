@@ -8,7 +8,7 @@ from keras_nas.config import Config, LimitsConfig
 from keras_nas.experiment import NAMED, latency_limit, limited_resources, load_space, memory_limit
 from keras_nas.resources import LatencyTable, WidthLatency
 from keras_nas.resources.limits import Limit
-from keras_nas.space import Architecture, SearchSpace, StagedSpace, TFNASSpace, pieces
+from keras_nas.space import SearchSpace, StagedSpace, TFNASSpace
 
 Kind = TypeVar("Kind", bound=StagedSpace)
 
@@ -65,27 +65,3 @@ def width_limit(
     """
     latency = WidthLatency.from_table(table, space, table.classes)
     return latency, latency.check_target(latency_limit(limits, *latency.range_ms()))
-
-
-def pieces_ms(space: StagedSpace, table: LatencyTable, architecture: Architecture) -> list[float]:
-    """Predicted latency of every piece of a network of the space, ms, without the overhead.
-
-    Raises:
-      ValueError: the table or the network is not of this space.
-    """
-    parts = pieces(architecture, table.input_shape, table.classes)
-    if not isinstance(space, TFNASSpace):
-        return [table.piece_ms(part) for part in parts]
-    latency = WidthLatency.from_table(table, space, table.classes)
-    operations, depths, widths = space.encode(architecture)
-    searched = [
-        latency.block_ms(b, operations[b], widths[b, operations[b]])
-        for b in space.blocks_of_depths(depths)
-    ]
-    before = 1 + len(space.first_stages_blocks())
-    after = before + len(searched)
-    return [
-        *(table.piece_ms(part) for part in parts[:before]),
-        *searched,
-        *(table.piece_ms(part) for part in parts[after:]),
-    ]

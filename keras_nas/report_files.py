@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
-from keras_nas.method_space import method_space, pieces_ms
+from keras_nas.method_space import method_space
 from keras_nas.report import ReportData
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
@@ -53,7 +53,7 @@ def gather(config: Config, folder: AnyPath, class_names: Sequence[str]) -> Repor
         input_shape=table.input_shape,
         classes=table.classes,
         class_names=class_names,
-        latency=pieces_ms(space, table, architecture),
+        latency=table.piece_ms,
         search=search,
         projection=files.read_json(folder / "projection.json", "projection record"),
         measurement=files.read_json(folder / "measurement.json", "measurement"),

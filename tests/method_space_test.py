@@ -1,7 +1,6 @@
 """What a method searches: its kind of space, its limits, and what a found network costs there."""
 
 import dataclasses
-import math
 
 import pytest
 
@@ -11,7 +10,6 @@ from keras_nas.method_space import (
     SPACE_KINDS,
     checked_limits,
     method_space,
-    pieces_ms,
     space_of,
     width_limit,
 )
@@ -80,18 +78,12 @@ def test_limits_of_configurations(tiny_config, made_up_table):
     assert limit.name == "latency_ms" and limit.limit == limit.largest
 
 
-def test_pieces_add_up_to_the_network(space, table):
+def test_the_table_predicts_what_the_latency_by_width_does(space, table):
     latency, _ = width_limit(space, table, LimitsConfig(latency_fraction=0.5))
-    widths = space.initial_widths() + 1  # between knots
-    network = space.architecture((0, 1), (2,), widths)
-    found = pieces_ms(space, table, network)
-    assert len(found) == 4
-    expected = latency.network_ms((0, 1), (2,), widths)
-    assert math.fsum(found) + table.overhead_ms == pytest.approx(expected, rel=1e-13)
-    at_knots = space.random(1)
-    assert math.fsum(pieces_ms(space, table, at_knots)) + table.overhead_ms == pytest.approx(
-        table.latency_ms(at_knots, space.input_shape, 10)
-    )
+    for widths in (space.initial_widths() + 1, space.smallest_widths(), space.largest_widths()):
+        network = space.architecture((0, 1), (2,), widths)
+        predicted = table.latency_ms(network, space.input_shape, 10)
+        assert predicted == pytest.approx(latency.network_ms((0, 1), (2,), widths), rel=1e-13)
 
 
 def test_stages(tiny_tf_nas_config, tiny_config):

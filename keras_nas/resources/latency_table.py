@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_nas.resources.between_knots import between_knots
 from keras_nas.resources.expected_cost import CostModel, cost_model
 from keras_nas.space import Architecture, Piece, StagedSpace, pieces
 from keras_nas.space.architecture import load_object
@@ -156,17 +157,19 @@ class LatencyTable:
             _not_negative(value, f"latency of {key}")
 
     def piece_ms(self, piece: Piece) -> float:
-        """Scaled latency of one piece inside a network, ms.
+        """Scaled latency of one piece inside a network, ms; see also `between_knots`.
 
         Raises:
           ValueError: the table has no entry for it.
         """
-        if piece.key not in self.entries:
+        entry = self.entries.get(piece.key)
+        entry = between_knots(self.entries, piece) if entry is None else entry
+        if entry is None:
             raise ValueError(
                 f"the latency table made for space {self.space_name!r} has no entry for piece "
                 f"{piece.key}. Profile the device with the space that holds it."
             )
-        return self.scale * self.entries[piece.key]
+        return self.scale * entry
 
     def latency_ms(
         self, architecture: Architecture, input_shape: Sequence[int], classes: int
