@@ -28,9 +28,9 @@ from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from keras_nas.training.precision import dtype_policy
+from tpu.hosts import host_count, host_index
 from tpu.record import Progress, Watch
 from tpu.storage import AnyPath
-from tpu.hosts import host_count, host_index
 from tpu.strategy import strategy_for
 
 Outputs = dict[str, Any]

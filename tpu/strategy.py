@@ -125,13 +125,17 @@ def _several_hosts(accelerator: str) -> tf.distribute.Strategy:
             "driver and CUDA_VISIBLE_DEVICES, or use 'cpu' or 'auto' on all hosts."
         )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError, ValueError, KeyError) as error:
         raise DeviceError(
             f"The hosts that TF_CONFIG names cannot be connected ({_first_line(error)}): start the "
             "same program on all of them, each with its own task index, before anything else uses "
             "TensorFlow."
         ) from error
+    # All hosts have equally many, full batches (see `distribution` and `evaluation`), so they need
+    # not ask one another before each, and shapes stay static.
+    strategy.extended.experimental_enable_get_next_as_optional = False
+    return strategy
 
 
 @functools.cache

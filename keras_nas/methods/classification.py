@@ -57,6 +57,7 @@ def train_classifier(
             f"the recipe of {name!r} has distillation {recipe.distillation}, which needs a "
             "teacher; give the heaviest network, or set it to 0."
         )
+    runtime.check_batch_size(f"config.{name}.batch_size", recipe.batch_size, mixup=recipe.mixup)
     steps = examples.steps(recipe.epochs, recipe.batch_size)
     warmup = min(examples.steps(recipe.warmup_epochs, recipe.batch_size), steps - 1)
     schedule = cosine(recipe.learning_rate, steps, warmup if recipe.warmup_epochs else 0)
@@ -143,5 +144,6 @@ def accuracy(
 ) -> float:
     """Share of test images (or held-out ones) that `model` classifies right, in inference mode."""
     dataset = examples.evaluation(batch_size, held_out=held_out)
-    sums = evaluate(evaluation_step(model), dataset, runtime.strategy, batch_size)
+    own = batch_size // examples.host[1]
+    sums = evaluate(evaluation_step(model), dataset, runtime.strategy, own)
     return sums["correct"] / sums[EXAMPLES]

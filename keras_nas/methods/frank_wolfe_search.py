@@ -90,6 +90,7 @@ def search(
         costs.allowed_alpha,
         costs.allowed_beta,
     )
+    runtime.check_batch_size("config.search.batch_size", settings.batch_size)
     plan = _plan(costs, limits, settings, examples)
     with runtime.strategy.scope():
         state = State(start_alpha, start_beta, dtype)

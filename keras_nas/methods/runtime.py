@@ -6,6 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from keras_nas.training.mixup import mixup_group
 from tpu.engine import run_phase
 from tpu.phase import Metrics, Phase
 from tpu.record import NOBODY, Watch
@@ -38,6 +39,17 @@ class Runtime:
         """Of probabilities that a step moves: float64, but on a TPU, which has none, float32."""
         on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
         return tf.float32 if on_tpu else tf.float64
+
+    def check_batch_size(self, setting: str, images: int, *, mixup: float = 0.0) -> None:
+        """Raises ValueError, naming the `setting`, unless all devices can share a batch evenly."""
+        replicas = self.strategy.num_replicas_in_sync
+        unit = replicas * (mixup_group(images) if mixup else 1)
+        if replicas > 1 and images % unit:
+            pairs = " in whole groups of images that are mixed" if unit > replicas else ""
+            raise ValueError(
+                f"{setting} is {images}, which {replicas} devices cannot share evenly{pairs}; "
+                f"choose a multiple of {unit}, or fewer devices with config.num_devices."
+            )
 
     def run(self, phase: Phase) -> list[Metrics]:
         """Runs a phase to its end, continuing from its newest checkpoint; returns its history."""
