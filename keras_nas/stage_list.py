@@ -73,7 +73,7 @@ TF_NAS_SEARCH = Stage(
     "searches operations, depths and widths, weights and architecture in turn",
     (*TRAINING, "tf_nas.", "limits."),
     ("latency_table.json",),
-    ("supernet.npz", "search.json"),
+    ("search.json",),
 )
 TF_NAS_PROJECT = Stage(
     "project",

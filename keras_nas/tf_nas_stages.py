@@ -11,8 +11,20 @@ from keras_nas.measured_projection import best_round
 from keras_nas.measured_scaling import close_scaling_loop, scaled
 from keras_nas.measuring_stages import measuring
 from keras_nas.method_space import width_limit
+from keras_nas.methods.tf_nas import search_tf_nas
 from keras_nas.space import TFNASSpace
-from keras_nas.tf_nas_record import read_found, scaling_record
+from keras_nas.tf_nas_record import read_found, scaling_record, search_record
+
+
+def search(context: Context) -> Outputs:
+    """The search's trajectory, and the network that it found."""
+    config, space = context.config, context.space_of(TFNASSpace)
+    latency, limit = width_limit(space, context.table, config.limits)
+    with context.runtime("search") as runtime:
+        result = search_tf_nas(
+            space, latency, limit.limit, config.tf_nas, context.examples, runtime
+        )
+    return {"search.json": search_record(config, space, limit, result)}
 
 
 def project(context: Context) -> Outputs:
@@ -39,5 +51,5 @@ def project(context: Context) -> Outputs:
     return {"projection.json": record, "architecture.json": architecture.to_json()}
 
 
-STAGES: dict[str, Callable[[Context], Outputs]] = {"project": project}
+STAGES: dict[str, Callable[[Context], Outputs]] = {"search": search, "project": project}
 """Stage name -> what it does."""

@@ -40,7 +40,7 @@ def get_config() -> Config:
             },
         ),
         device=DeviceConfig(calibration_networks=3, target_error=1.0, max_processes=3),
-        limits=LimitsConfig(latency_fraction=0.5),
+        limits=LimitsConfig(latency_fraction=0.95),
         tf_nas=TFNASConfig(epochs=2, warmup_epochs=1, batch_size=256),
         projection=ProjectionConfig(rounds=0),
         train=RecipeConfig(epochs=0.03, batch_size=12, weight_average=0.9),
