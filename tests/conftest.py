@@ -31,9 +31,15 @@ def tiny_config() -> Config:
 
 
 @pytest.fixture
-def tiny_tf_nas_config() -> Config:
+def tiny_tf_nas_config(read_tiny_tf_nas_config) -> Config:
     """A fresh copy of the tiny experiment of TF-NAS."""
-    return _read_config(TINY_CONFIG.with_name("tiny_tf_nas_config.py"))
+    return read_tiny_tf_nas_config()
+
+
+@pytest.fixture(scope="session")
+def read_tiny_tf_nas_config():
+    """Reads a fresh copy of it."""
+    return lambda: _read_config(TINY_CONFIG.with_name("tiny_tf_nas_config.py"))
 
 
 def _read_config(path: Path) -> Config:
