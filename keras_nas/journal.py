@@ -34,6 +34,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_nas.files import parse_json_object
 from tpu.storage import AnyPath
 
 LOG, EVENTS = "log.txt", "events.jsonl"
@@ -82,6 +83,18 @@ class Journal:
             self._next_loop_line = 0.0 if ended else now + LOOP_LINE_SECONDS
             numbers = "".join(f", {k} {fields[k]:.4g}" for k in _SHOWN if k in fields)
             self.line(f"{fields['phase']}: step {fields['step']} of {fields['steps']}{numbers}")
+
+
+def read_events(folder: AnyPath) -> list[dict[str, Any]]:
+    """The events of a work directory so far, oldest first; a half line at the end is left out.
+
+    Raises:
+      ValueError: a line is damaged.
+    """
+    path = folder / EVENTS
+    whole = path.read_bytes().decode() if path.exists() else ""
+    lines = whole.split("\n")[:-1]
+    return [parse_json_object(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
 
 
 class _Lines:

@@ -1,16 +1,11 @@
 """What a run leaves in log.txt and events.jsonl, also where it is killed."""
 
-import json
 import logging
 import warnings
 
 import pytest
 
 from keras_nas import journal
-
-
-def events(folder):
-    return [json.loads(line) for line in (folder / journal.EVENTS).read_text().splitlines()]
 
 
 def lines(folder):
@@ -28,7 +23,7 @@ def test_a_run_is_written_down(tmp_path):
         book.event("loop", step=6, **LOOP)
         book.event("loop", step=7, **LOOP)
         book.event("loop", step=9, **LOOP)
-    found = events(tmp_path)
+    found = journal.read_events(tmp_path)
     kinds = ["run_began", "restored", "loop", "loop", "loop", "run_ended"]
     assert [event["event"] for event in found] == kinds
     assert found[0]["name"] == "mine"
@@ -50,16 +45,22 @@ def test_it_grows_and_a_half_line_of_a_killed_run_is_dropped(tmp_path):
     for name in (journal.EVENTS, journal.LOG):
         with open(tmp_path / name, "a") as file:
             file.write('{"time": "2024-05-01T12')
+    assert [event["event"] for event in journal.read_events(tmp_path)] == ["run_began", "run_ended"]
     with journal.opened(tmp_path, "second") as book:
         book.line("a line")
-    assert [event.get("name") for event in events(tmp_path)] == ["first", None, "second", None]
+    assert [event.get("name") for event in journal.read_events(tmp_path)] == [
+        "first",
+        None,
+        "second",
+        None,
+    ]
     assert lines(tmp_path) == ["a line"]
 
 
 def test_the_error_that_ends_a_run_is_in_both(tmp_path):
     with pytest.raises(ValueError, match="too tight"), journal.opened(tmp_path, "mine"):
         raise ValueError("too tight")
-    last = events(tmp_path)[-1]
+    last = journal.read_events(tmp_path)[-1]
     assert (last["event"], last["kind"], last["message"]) == ("error", "ValueError", "too tight")
     assert lines(tmp_path) == ["error: too tight"]
 
@@ -72,7 +73,9 @@ def test_warnings_are_in_both_while_it_is_open(tmp_path):
         warnings.warn("does not bind", UserWarning, stacklevel=1)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     logging.getLogger("tpu.checkpoint").warning("too late")
-    said = [event["message"] for event in events(tmp_path) if event["event"] == "warning"]
+    said = [
+        event["message"] for event in journal.read_events(tmp_path) if event["event"] == "warning"
+    ]
     assert said == ["step-3 is damaged", "does not bind"]
     assert lines(tmp_path) == ["warning: step-3 is damaged", "warning: does not bind"]
 
@@ -82,5 +85,17 @@ def test_on_an_object_store(object_store):
     for name in ("first", "second"):
         with journal.opened(object_store, name) as book:
             book.line("a line")
-    assert [event.get("name") for event in events(object_store)] == ["first", None, "second", None]
+    assert [event.get("name") for event in journal.read_events(object_store)] == [
+        "first",
+        None,
+        "second",
+        None,
+    ]
     assert lines(object_store) == ["a line"] * 2
+
+
+def test_a_damaged_line_is_an_error_that_names_it(tmp_path):
+    assert journal.read_events(tmp_path) == []
+    (tmp_path / journal.EVENTS).write_text('{"event": "loop"}\n{"event"\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*events.jsonl is damaged or truncated"):
+        journal.read_events(tmp_path)

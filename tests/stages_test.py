@@ -1,29 +1,22 @@
 """The real stages of a tiny experiment through the real program: whole, killed, out of disk."""
 
 import json
-import os
 import resource
 import shutil
 import signal
-import subprocess
-import time
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
 
+from benchmarks import kill
 from keras_nas import journal, measuring_stages, pipeline, stages
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
-from keras_nas.data import sources
-from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.examples import Examples
 from keras_nas.experiment import load_space
-from keras_nas.files import read_json
+from keras_nas.files import read_json, write_json
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
 
@@ -99,44 +92,59 @@ def test_the_network_is_plain_keras(finished):
     assert network.output_shape == (None, 10)
 
 
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    """All trained weights of a work directory."""
-    found = {}
-    for name in ("heaviest.npz", "supernet.npz"):
-        with np.load(folder / name) as archive:
-            found |= {f"{name}:{key}": archive[key] for key in archive.files}
-    network = keras.models.load_model(folder / "network.keras", compile=False)
-    return found | {f"network:{w.path}": w.numpy() for w in network.weights}
+def kill_moments(folder: Path):
+    """Three of them: in a training, in the search, and while a checkpoint is being written."""
+
+    def saved(pattern):
+        return lambda: any((folder / pipeline.RECORDS).glob(pattern))
+
+    def writing_in_finetune():
+        return any("finetune-" in name for name in kill.partial_files(folder))
+
+    return saved("pretrain-*/pretrain/step-1"), saved("search-*/search/step-4"), writing_in_finetune
 
 
-def test_killed_in_every_training_stage_it_ends_in_the_same(
-    finished, tmp_path, command, table_file
-):
-    """SIGKILL as soon as a checkpoint of a stage appears, then the same command again."""
-    arguments = [f"--workdir={tmp_path}", f"--config.device.latency_table={table_file}", TRAINED]
-    moments = ["pretrain-*/pretrain/step-1", "search-*/search/step-4", "finetune-*/finetune/step-2"]
-    for moment in [*moments, None]:
-        with open(tmp_path / "log", "a") as log:
-            process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=log, stderr=log)
-        while process.poll() is None:
-            if moment and any((tmp_path / pipeline.RECORDS).glob(moment)):
-                os.kill(process.pid, signal.SIGKILL)
-                break
-            time.sleep(0.005)
-        expected = -signal.SIGKILL if moment else 0
-        assert process.wait() == expected, (tmp_path / "log").read_text()
-    log = (tmp_path / "log").read_text()
-    assert log.count("pretrain: done") == log.count("search: done") == 1
-    folder, _ = finished
-    for name in ("architecture.json", "latency_table.json"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    ours, theirs = weights(tmp_path), weights(folder)
-    assert ours.keys() == theirs.keys()
-    for key, value in ours.items():
-        np.testing.assert_array_equal(value, theirs[key], err_msg=key)
-    ours, theirs = (read_json(f / "search.json") for f in (tmp_path, folder))
-    assert ours["end"] == theirs["end"]
-    assert [r["loss"] for r in ours["trajectory"]] == [r["loss"] for r in theirs["trajectory"]]
+def test_killed_three_times_it_ends_in_the_same(finished, tmp_path, table_file):
+    """SIGKILL, then the same command again; benchmarks/kill.py does so with the quickstart."""
+    folder, arguments = tmp_path / "work", [f"--config={ROOT / 'tests' / 'tiny_config.py'}"]
+    arguments += [f"--config.device.latency_table={table_file}", TRAINED]
+    stages = []
+    for moment in kill_moments(folder):
+        assert kill.run(arguments, folder, moment) == -signal.SIGKILL
+        place = kill.place(folder)
+        stages.append(place["stage"])
+    assert stages == ["pretrain", "search", "finetune"]
+    assert ".partial" in place["writing"]
+    assert kill.run(arguments, folder) == 0
+    assert kill.differences(folder, finished[0]) == []
+    assert kill.partial_files(folder) == []
+    found = journal.read_events(folder)
+    kinds = [event["event"] for event in found]
+    assert kinds.count("run_began") == 4
+    assert kinds.count("run_ended") == 1
+    assert "error" not in kinds
+    restored = [event["phase"] for event in found if event["event"] == "restored"]
+    assert restored[:2] == ["pretrain", "search"]
+    for name in ("pretrain", "supernet", "search", "finetune"):
+        assert list((folder / "tensorboard" / name).glob("events.out.tfevents.*"))
+
+
+def test_what_differs_between_two_results_is_named(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    assert kill.differences(folder, finished[0]) == []
+    with np.load(folder / "supernet.npz") as archive:
+        arrays = dict(archive)
+    name = next(name for name, value in arrays.items() if value.size > 1)
+    arrays[name] = np.nextafter(arrays[name], np.float32(9))
+    np.savez(folder / "supernet.npz", **arrays)
+    record = read_json(folder / "search.json")
+    record["trajectory"][0]["loss"] += 1e-9
+    write_json(folder / "search.json", record)
+    (folder / "architecture.json").write_text("{}")
+    assert kill.differences(folder, finished[0]) == [
+        "architecture.json", "search.json: trajectory", f"supernet.npz: {name}"
+    ]  # fmt: skip
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, run_program, table_file):
@@ -158,117 +166,6 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, run_program, table_
     assert record["writes"]["latency_table.json"]
     assert table == table_file.read_bytes()
     assert not list(tmp_path.glob(".*.json.*"))
-
-
-def refused(tiny_config, folder, error, message, names=("profile",)):
-    with pytest.raises(error, match=message):
-        pipeline.run(tiny_config, folder, names, log=lambda line: None)
-    left = {path.name for path in folder.iterdir()}
-    assert left == {pipeline.RECORDS, journal.LOG, journal.EVENTS}
-    assert (folder / journal.EVENTS).read_text().splitlines()[-1].count('"error"') == 1
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("device.precision", "float16", "made for precision 'float32', and is asked for 'float16'"),
-        ("device.threads", 2, "made for threads 1, and is asked for 2"),
-        ("space.resolution", 32, r"made for input_shape \(16, 16, 3\), .* \(32, 32, 3\)"),
-        ("space.width_multiplier", 2.0, "made for space 'tiny' .* lacks .* pieces"),
-        (None, None, "made for device processor 'Chip 9', and is asked for"),
-    ],
-)
-def test_a_table_of_something_else_is_refused(
-    tiny_config, tiny_table, tmp_path, path, value, message
-):
-    text = tiny_table.to_json()
-    if path:
-        group, field = path.split(".")
-        setattr(getattr(tiny_config, group), field, value)
-    else:
-        text = text.replace(json.dumps(tiny_table.device.processor), '"Chip 9"')
-    (tmp_path / "table.json").write_text(text)
-    tiny_config.device.latency_table = str(tmp_path / "table.json")
-    refused(tiny_config, _made(tmp_path / "work"), ValueError, message)
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"format": "keras_nas.latency_table"}', "\xff"])
-def test_a_damaged_given_table_is_refused(tiny_config, tiny_table, tmp_path, text):
-    file = tmp_path / "table.json"
-    file.write_bytes(text.encode("latin-1"))
-    tiny_config.device.latency_table = str(file)
-    refused(tiny_config, _made(tmp_path / "work"), ValueError, str(file))
-    file.unlink()
-    refused(tiny_config, tmp_path / "work", FileNotFoundError, str(file))
-
-
-def _made(folder):
-    folder.mkdir()
-    return folder
-
-
-def _images(folder, size=16, mode="RGB", classes=("cats", "dogs"), count=5):
-    for number, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new(mode, (size, size), 10 * i + number).save(folder / name / f"{i}.png")
-    return folder
-
-
-def test_bad_images_are_refused_before_anything_is_measured(tiny_config, tmp_path):
-    work = _made(tmp_path / "work")
-    cases = [
-        (tmp_path / "missing", FileNotFoundError, "missing does not exist"),
-        (_made(tmp_path / "empty"), ValueError, "empty is empty of class folders"),
-        (_images(tmp_path / "one", classes=("cats",)), ValueError, r"one class only \(cats\)"),
-        (_images(tmp_path / "small", size=15), ValueError, r"small.*png.*15"),
-        (_images(tmp_path / "modes", mode="LA"), ValueError, r"modes.*png has mode LA"),
-        (_images(tmp_path / "damaged"), ValueError, r"damaged/dogs/3\.png is damaged"),
-        (_images(tmp_path / "none", count=0), ValueError, "cats is empty"),
-    ]
-    image = tmp_path / "damaged" / "dogs" / "3.png"
-    image.write_bytes(image.read_bytes()[:40])
-    tiny_config.data.resize = "none"
-    for folder, error, message in cases:
-        tiny_config.data.source = f"folder:{folder}"
-        refused(tiny_config, work, error, message)
-    tiny_config.data.source = "digitz"
-    refused(tiny_config, work, ValueError, 'source .digitz.; use "digits", "tfds:NAME" or "folder')
-    tiny_config.data.source, tiny_config.data.data_dir = "tfds:nothing_such", str(tmp_path)
-    refused(tiny_config, work, ValueError, "Unknown TFDS data set 'nothing_such'.*Correct the name")
-
-
-def test_a_damaged_image_found_late_is_one_line(tiny_config, tmp_path, monkeypatch):
-    """Sets too large for memory are decoded while training, inside TensorFlow."""
-    folder = _images(tmp_path / "lazy")
-    source = sources.load(
-        f"folder:{folder}", resolution=16, memory_limit_bytes=0, test_fraction=0.4
-    )
-    for image in folder.glob("*/*.png"):
-        image.write_bytes(image.read_bytes()[:40])
-    context = Context(tiny_config, tmp_path)
-    indices = np.arange(source.train.examples)
-    context.__dict__["examples"] = Examples(
-        source, indices, indices, (0.5,) * 3, (0.5,) * 3, Augmentation(), 0
-    )
-    context.checkpoints = tmp_path / "checkpoints"
-    with pytest.raises(RuntimeError) as caught:
-        stages.run("pretrain", context)
-    text = str(caught.value)
-    assert text.startswith("stage 'pretrain': ")
-    assert ".png is damaged or not an image" in text
-    assert "replace or remove it" in text
-    assert len(text.splitlines()) == 1
-
-
-def test_other_failures_of_tensorflow_name_the_stage(monkeypatch):
-    def fail(context):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nlong dump")
-
-    monkeypatch.setitem(stages.SEARCHES["hardcore_nas"], "search", fail)
-    with pytest.raises(RuntimeError, match=r"stage 'search': .*OOM when allocating \(--debug") as e:
-        stages.run("search", None)
-    assert "long dump" not in str(e.value)
 
 
 def test_weights_of_another_space_are_refused(finished, tiny_config):
