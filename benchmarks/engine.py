@@ -25,6 +25,7 @@ from absl import app, flags
 from configs import quickstart
 from keras_nas import pipeline
 from keras_nas.context import Context
+from keras_nas.journal import read_events
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from tpu.engine import run_phase

@@ -53,7 +53,7 @@ def clear_errors(
         ) from error
     except _LOST as error:
         raise WorkerLostError(
-            f"Phase '{phase.name}': another worker or a device is gone "
-            f"({error.message.strip().splitlines()[0]}). {good_checkpoints()} Start all workers "
-            "again with the same command: they continue from there."
+            f"Phase '{phase.name}': another worker or a device is gone ({type(error).__name__}). "
+            f"{good_checkpoints()} Start all workers again with the same command: they continue "
+            "from there."
         ) from error

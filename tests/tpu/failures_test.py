@@ -125,7 +125,7 @@ def test_a_lost_worker_is_an_error_that_says_where_a_restart_continues(counting,
     with pytest.raises(WorkerLostError) as raised:
         run_phase(counting(), CPU, tmp_path, save_every_seconds=0, watch=Watch(on_progress=fail))
     assert str(raised.value) == (
-        "Phase 'counting': another worker or a device is gone (Connection reset by peer). The last "
+        "Phase 'counting': another worker or a device is gone (UnavailableError). The last "
         f"good checkpoint is {tmp_path / 'step-6'}; the one with the lowest loss is step-3, from "
         "which a run continues when the later ones are deleted. Start all workers again with the "
         "same command: they continue from there."
