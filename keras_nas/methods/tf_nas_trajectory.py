@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
 
 import keras
 import numpy as np
 
 from keras_nas.methods.tf_nas_architecture import ArchitectureState
+from keras_nas.methods.width_scaling import scale_blocks
 from keras_nas.models.tf_nas_supernet import TFNASSupernet
 from keras_nas.resources.width_latency import WidthLatency
-from keras_nas.solvers.elasticity_scaling import elasticity_scaling
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,9 +58,7 @@ def network_ms(
     latency: WidthLatency, operations: np.ndarray, kept: np.ndarray, widths: np.ndarray
 ) -> float:
     """Latency of the network with `operations` [B] in the blocks `kept` [B], widths [B, O]."""
-    blocks = np.flatnonzero(kept).tolist()
-    times = (latency.block_ms(b, operations[b], widths[b, operations[b]]) for b in blocks)
-    return math.fsum((latency.fixed_ms, *times))
+    return latency.blocks_ms(operations.tolist(), np.flatnonzero(kept).tolist(), widths)
 
 
 def scaled_widths(
@@ -72,37 +68,9 @@ def scaled_widths(
     widths: np.ndarray,
     target_ms: float,
 ) -> np.ndarray:
-    """Widths [B, O] with those of one network scaled to a target (TF section 3.4).
-
-    Warns:
-      UserWarning: the network's operations cannot keep the target at any width; they then have the
-        smallest.
-    """
-    space, blocks = latency.space, np.flatnonzero(kept)
-    chosen = (blocks, operations[blocks])
-
-    def time_ms(own: np.ndarray) -> float:
-        changed = widths.copy()
-        changed[chosen] = own
-        return network_ms(latency, operations, kept, changed)
-
-    scaling = elasticity_scaling(
-        widths[chosen],
-        space.smallest_widths()[chosen],
-        space.largest_widths()[chosen],
-        np.array(space.stage_of_block)[blocks],
-        time_ms,
-        target_ms,
-    )
-    if not scaling.kept:
-        warnings.warn(
-            f"the most probable network takes {scaling.latency_ms:.6g} ms at its smallest widths, "
-            f"over the target of {target_ms:.6g} ms; the search goes on from there.",
-            stacklevel=2,
-        )
-    scaled = widths.copy()
-    scaled[chosen] = scaling.widths
-    return scaled
+    """Widths [B, O] with those of one network scaled to a target, see `scale_blocks`."""
+    blocks = np.flatnonzero(kept).tolist()
+    return scale_blocks(latency, operations.tolist(), blocks, widths, target_ms)[0]
 
 
 class Trajectory:

@@ -19,38 +19,57 @@ def scale_network(
     widths: Widths,
     target_ms: float,
 ) -> tuple[Widths, Scaling]:
-    """Scales the widths that a network uses; the others stay.
+    """Scales the widths that a network uses, as `scale_blocks`.
 
     Args:
       latency: of the space.
       operations, depths, widths: the network, as of `TFNASSpace.architecture`.
       target_ms: latency that is not to be exceeded.
 
-    Returns:
-      Widths [B, O], and what was done.
-
     Raises:
       ValueError: a choice or width outside the space.
+    """
+    blocks = latency.space.chosen_blocks(operations, depths)
+    checked = latency.space.check_widths(widths)
+    return scale_blocks(latency, operations, blocks, checked, target_ms)
+
+
+def scale_blocks(
+    latency: WidthLatency,
+    operations: Sequence[int],
+    blocks: Sequence[int],
+    widths: Widths,
+    target_ms: float,
+) -> tuple[Widths, Scaling]:
+    """Scales the widths of some blocks' operations; the others stay.
+
+    Args:
+      latency: of the space.
+      operations: [B].
+      blocks: numbers of the blocks that the network has, ascending.
+      widths: [B, O].
+      target_ms: latency that is not to be exceeded.
+
+    Returns:
+      Widths [B, O], and what was done.
 
     Warns:
       UserWarning: the network cannot keep the target; its widths are then the smallest.
     """
-    space = latency.space
-    blocks = np.array(space.chosen_blocks(operations, depths))  # [N]
-    used = (blocks, np.asarray(operations)[blocks])
-    checked = space.check_widths(widths)
+    space, numbers = latency.space, np.asarray(blocks)  # [N]
+    used = (numbers, np.asarray(operations)[numbers])
 
     def with_widths(chosen: Integers) -> Widths:
-        replaced = checked.copy()
+        replaced = widths.copy()
         replaced[used] = chosen
         return replaced
 
     scaling = elasticity_scaling(
-        checked[used],
+        widths[used],
         space.smallest_widths()[used],
         space.largest_widths()[used],
-        np.array(space.stage_of_block)[blocks],
-        lambda chosen: latency.network_ms(operations, depths, with_widths(chosen)),
+        np.array(space.stage_of_block)[numbers],
+        lambda chosen: latency.blocks_ms(operations, blocks, with_widths(chosen)),
         target_ms,
     )
     if not scaling.kept:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from keras_nas.resources.expected_cost import CostModel, staged_cost_model
 from keras_nas.resources.latency_table import LatencyTable
 from keras_nas.resources.limits import Limit, check_ranges
-from keras_nas.space import TFNASSpace
+from keras_nas.space import TFNASSpace, Widths
 from keras_nas.space.pieces import piece_after
 
 Array = NDArray[np.float64]
@@ -139,8 +139,15 @@ class WidthLatency:
           ValueError: wrong lengths, or a value outside the space.
         """
         array = self.space.check_widths(widths)
-        blocks = self.space.chosen_blocks(operations, depths)
-        times = (self.block_ms(b, operations[b], array[b, operations[b]]) for b in blocks)
+        return self.blocks_ms(operations, self.space.chosen_blocks(operations, depths), array)
+
+    def blocks_ms(self, operations: Sequence[int], blocks: Sequence[int], widths: Widths) -> float:
+        """Latency of a network that has these blocks, of `operations` [B] and `widths` [B, O].
+
+        Raises:
+          ValueError: a width outside the knots.
+        """
+        times = (self.block_ms(b, operations[b], widths[b, operations[b]]) for b in blocks)
         return math.fsum((self.fixed_ms, *times))
 
     def range_ms(self) -> tuple[float, float]:
