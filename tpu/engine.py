@@ -6,15 +6,18 @@ The pattern of TensorFlow's TPUEstimator (`iterations_per_loop`) in the API that
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tpu import checkpoint
 from tpu.failures import clear_errors
+from tpu.hosts import on_any_host
 from tpu.loop import CompiledLoop, DivergedError
 from tpu.phase import RESERVED_METRICS, Metrics, Phase
 from tpu.record import NOBODY, Progress, Record, Watch
@@ -91,7 +94,8 @@ def run_phase(
             clear_errors(phase, loop.batch_size, record.good_checkpoints),
             record.open(loop.batch_size),
         ):
-            step = _run_loops(phase, loop, step, record, save_every_seconds, stop, watch)
+            stopped = functools.partial(_stops_all_hosts, strategy, stop)
+            step = _run_loops(phase, loop, step, record, save_every_seconds, stopped, watch)
         if stop.signal is not None:
             raise Interrupted(
                 f"Phase '{phase.name}' was stopped by {stop.signal.name} after step {step} of "
@@ -125,13 +129,13 @@ def _run_loops(
     step: int,
     record: Record,
     save_every_seconds: float,
-    stop: StopRequest,
+    stopped: Callable[[], bool],
     watch: Watch,
 ) -> int:
     """Runs compiled loops to the phase's end or until asked to stop; returns the steps done."""
     clock = _Clock(phase.steps, step, record.rows[-1]["seconds"] if record.rows else 0.0)
     saved_at = time.monotonic()
-    while step < phase.steps and stop.signal is None:
+    while step < phase.steps and not stopped():
         # Loops end at multiples of steps_per_loop, wherever the run was continued.
         end = min(phase.steps, step - step % phase.steps_per_loop + phase.steps_per_loop)
         record.trace.before(step, end)
@@ -149,6 +153,14 @@ def _run_loops(
             )
     record.save(step)
     return step
+
+
+def _stops_all_hosts(strategy: tf.distribute.Strategy, stop: StopRequest) -> bool:
+    """Whether a host was asked to stop: all then stop after the same loop."""
+    asked = on_any_host(strategy, stop.signal is not None)
+    if asked and stop.signal is None:
+        stop.signal = signal.SIGTERM
+    return asked
 
 
 def _with_host_update(phase: Phase, step: int, metrics: Metrics) -> Metrics:

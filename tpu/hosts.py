@@ -6,6 +6,9 @@ a folder that all of them see, and never decide anything by a file or a signal o
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -41,13 +44,19 @@ def on_any_host(strategy: tf.distribute.Strategy, value: bool) -> bool:
 def _sum_over_hosts(strategy: tf.distribute.Strategy, value: int) -> int:
     if host_count(strategy) == 1:
         return value
-    local = len(strategy.extended.worker_devices)
+    total = _sum_over_replicas(strategy)(tf.constant(value, tf.int64))
+    return int(total) // len(strategy.extended.worker_devices)
 
-    @tf.function(autograph=False, reduce_retracing=True)
+
+@functools.cache
+def _sum_over_replicas(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Compiled once: hosts agree after every loop."""
+
+    @tf.function(autograph=False)
     def total(own: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("SUM", strategy.run(tf.identity, args=(own,)), axis=None)
 
-    return int(total(tf.constant(value, tf.int64))) // local
+    return total
 
 
 def _tasks(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
