@@ -2,9 +2,9 @@
 
 TF, arXiv 2008.05314, section 3.3 and Figure 4a. In the sink-connecting space a stage's output is
 sum_l softmax(beta)_l * out_l over its depths, so that a depth is chosen as a whole and no two
-choices are one network. `skip_in` makes "skip" one more candidate of every block whose input has
-the shape of its output; `skip_out` gives such a block its own choice between running and skipping,
-beside that of its operation.
+choices are one network. `skip_in` makes "skip" one more candidate of every block that can be left
+out; `skip_out` gives such a block its own choice between running and skipping, beside that of its
+operation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class DepthSpace:
       kind: one of `DEPTH_SPACES`.
       depths: [S, D] what a column of beta stands for; 0 is padding.
       first_blocks: [S] number of every stage's first block.
-      may_skip: bool [B], whether input and output of a block have the same shape.
+      may_skip: bool [B], whether a block can be left out: its input and output have the same
+        shape, and its stage keeps its smallest depth without it.
     """
 
     kind: str

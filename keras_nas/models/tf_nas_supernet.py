@@ -48,11 +48,13 @@ class TFNASSupernet(keras.Model):
         super().__init__(**kwargs)
         self.space = space
         self.classes = classes
-        residual = np.array([block.has_residual for block in space.blocks])
-        self.depth = DepthSpace(depth_space, np.array(space.depths), space.first_blocks, residual)
-        self.allowed = np.ones((len(residual), len(space.operations)), bool)
+        may_skip = np.array(
+            [b.has_residual and b.index >= space.stages[b.stage].min_depth for b in space.blocks]
+        )
+        self.depth = DepthSpace(depth_space, np.array(space.depths), space.first_blocks, may_skip)
+        self.allowed = np.ones((len(may_skip), len(space.operations)), bool)
         if depth_space == "skip_in":
-            self.allowed = np.concatenate([self.allowed, residual[:, None]], axis=1)
+            self.allowed = np.concatenate([self.allowed, may_skip[:, None]], axis=1)
         self.beginning, self.end = _fixed_parts(space, classes)
         self.mixed = _mixed_operations(space, share_weights)
         self.set_widths(space.initial_widths())
