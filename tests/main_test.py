@@ -22,7 +22,7 @@ def test_help_answers_at_once_and_without_tensorflow(run_program):
     process = run_program("--help", config=None)
     assert time.monotonic() - began < 5  # 0.3 s on a quiet machine
     assert "--config.limits.latency_ms=12" in process.stdout
-    for flag in ("--config", "--stages", "--workdir", "--[no]debug"):
+    for flag in ("--config", "--stages", "--workdir", "--[no]debug", "--tpu", "--num_devices"):
         assert flag in process.stdout
     script = (
         "import sys; sys.argv = ['keras_nas', '--help']\n"
@@ -48,6 +48,14 @@ def test_help_answers_at_once_and_without_tensorflow(run_program):
         ([], 1, ["--workdir is missing"]),
         (["--workdir=unused", "--stages=serach"], 1, ["'serach'", "profile, pretrain", "search"]),
         (["--workdir=unused", "--config.pretrain.epochs=-1"], 1, ["pretrain.epochs", "above 0"]),
+        (["--workdir=unused", "--accelerator=abacus"], 1, ["accelerator", "auto, cpu, gpu, tpu"]),
+        (["--workdir=unused", "--num_devices=-1"], 1, ["config.num_devices", "at least 0"]),
+        (["--workdir=unused", "--num_devices=two"], 2, ["num_devices"]),
+        (
+            ["--workdir=unused", "--steps_per_loop=0", "--config.steps_per_loop=5"],
+            1,
+            ["config.steps_per_loop should be at least 1; received 0"],
+        ),
         (["--workdir=unused", "--config.space.name=mine"], 1, ["'mine'", "hardcore_nas", "file:"]),
         (["--workdir=unused", "--config.space.name=file:/no.json"], 1, ["/no.json"]),
         (
