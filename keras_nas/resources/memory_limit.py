@@ -64,7 +64,7 @@ def allowed_by_memory(
     largest = _peak(peaks.max(axis=1), runs, exists, fixed, np.max)
     row = Limit(NAME, limit_bytes, smallest, typical, largest)
     check_ranges([row])
-    keeps = peaks <= limit_bytes  # [B, C]
+    keeps = np.less_equal(peaks, limit_bytes)  # [B, C]
     # A depth needs every block that it runs to have a configuration left.
     depths = exists & ~np.any(runs.astype(bool) & ~keeps.any(axis=1)[:, None, None], axis=0)
     # A block that no depth reaches any more keeps its configurations: they never run.
