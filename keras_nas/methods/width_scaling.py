@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 
@@ -41,7 +42,8 @@ def scale_blocks(
     widths: Widths,
     target_ms: float,
 ) -> tuple[Widths, Scaling]:
-    """Scales the widths of some blocks' operations; the others stay.
+    """Scales the widths of some blocks' operations, in units of the space's divisor; the others
+    stay.
 
     Args:
       latency: of the space.
@@ -58,16 +60,17 @@ def scale_blocks(
     """
     space, numbers = latency.space, np.asarray(blocks)  # [N]
     used = (numbers, np.asarray(operations)[numbers])
+    unit = space.width_divisor
 
     def with_widths(chosen: Integers) -> Widths:
         replaced = widths.copy()
-        replaced[used] = chosen
+        replaced[used] = unit * chosen
         return replaced
 
     scaling = elasticity_scaling(
-        widths[used],
-        space.smallest_widths()[used],
-        space.largest_widths()[used],
+        widths[used] // unit,
+        space.smallest_widths()[used] // unit,
+        space.largest_widths()[used] // unit,
         np.array(space.stage_of_block)[numbers],
         lambda chosen: latency.blocks_ms(operations, blocks, with_widths(chosen)),
         target_ms,
@@ -78,7 +81,8 @@ def scale_blocks(
             f"smallest widths it takes {scaling.latency_ms:.6g} ms.",
             stacklevel=2,
         )
-    return with_widths(scaling.widths), scaling
+    found = with_widths(scaling.widths)
+    return found, dataclasses.replace(scaling, widths=found[used])
 
 
 def check_network(

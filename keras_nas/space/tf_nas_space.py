@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 import random
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from keras_nas.space.architecture import Architecture, BatchNorm, Head, Stem, load_object
 from keras_nas.space.blocks import Block, positive_integer
 from keras_nas.space.elastic_stage import ElasticStage
 from keras_nas.space.pieces import Piece, piece_after
 from keras_nas.space.squeeze_excite import EFFICIENT_NET, SqueezeExcite
-from keras_nas.space.staged_space import StagedSpace, read_fields, write_space
+from keras_nas.space.staged_space import read_fields, write_space
 from keras_nas.space.tf_nas_block import TFNASBlock, TFNASOperation
+from keras_nas.space.tf_nas_widths import FreeWidthSpace, Widths
 
 FORMAT = "keras_nas.tf_nas_space"
 VERSION = 1
 
-Widths: TypeAlias = NDArray[np.int64]
-"""[B, O] channels of the depthwise convolution of operation o in block b."""
-
 
 @dataclasses.dataclass(frozen=True)
-class TFNASSpace(StagedSpace):
+class TFNASSpace(FreeWidthSpace):
     """Elastic stages of blocks that each take one of O operations, in a free width.
 
     Arrays over the space are alpha [B, O], widths [B, O], and beta [S, D], see `StagedSpace`. The
@@ -41,9 +36,12 @@ class TFNASSpace(StagedSpace):
       squeeze_excite: what squeeze-and-excitation is like; operations say how wide it is.
       knot_spacing: latency is measured at every operation's smallest width, every so many channels
         above it, and at its largest; in between it is interpolated.
+      width_divisor: of all widths. The paper's is 1; but a runtime that computes channels in groups
+        takes as long for a part of a group as for all of it, and then the group's size is better.
 
     Raises:
-      ValueError: no stage or operation, an operation twice, or bounds that hold no width.
+      ValueError: no stage or operation, an operation twice, bounds that hold no width, or knots
+        that are no widths.
     """
 
     name: str
@@ -57,6 +55,7 @@ class TFNASSpace(StagedSpace):
     batch_norm: BatchNorm = BatchNorm()
     resolution: int = 224
     knot_spacing: int = 8
+    width_divisor: int = 1
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -75,12 +74,18 @@ class TFNASSpace(StagedSpace):
             )
         positive_integer(self.resolution, "resolution")
         positive_integer(self.knot_spacing, "knot spacing of latency")
+        positive_integer(self.width_divisor, "divisor of widths")
+        if self.knot_spacing % self.width_divisor:
+            raise ValueError(
+                f"search space {self.name!r}: knot spacing {self.knot_spacing} should be a "
+                f"multiple of width divisor {self.width_divisor}."
+            )
         low, high = self._bounds
         for b, o in np.argwhere(low > high):
             raise ValueError(
                 f"search space {self.name!r}: operation {self.operations[o].name} of block {b} has "
-                f"no whole width between its bounds; its input has {self.blocks[b].input_channels} "
-                "channels. Widen the expansion ratios."
+                f"no width between its bounds that {self.width_divisor} divides; its input has "
+                f"{self.blocks[b].input_channels} channels. Widen the expansion ratios."
             )
 
     @property
@@ -99,52 +104,6 @@ class TFNASSpace(StagedSpace):
             )
             for b, s in enumerate(self.stage_of_block)
         )
-
-    def smallest_widths(self) -> Widths:
-        """Lower bounds of all widths, [B, O]."""
-        return self._table(lambda o, channels: math.ceil(o.expansion_low * channels))
-
-    def initial_widths(self) -> Widths:
-        """What a search starts with, [B, O]."""
-        return self._table(lambda o, channels: round(o.expansion_ratio * channels))
-
-    def largest_widths(self) -> Widths:
-        """Upper bounds of all widths, [B, O]."""
-        return self._table(lambda o, channels: math.floor(o.expansion_high * channels))
-
-    def se_widths(self) -> Widths:
-        """Channels of the squeeze-and-excitation bottleneck, [B, O]; 0 where there is none."""
-        width = self.squeeze_excite.width
-        return self._table(lambda o, channels: width(o.se, channels, 0) if o.se else 0)
-
-    @functools.cached_property
-    def _bounds(self) -> tuple[Widths, Widths]:
-        return self.smallest_widths(), self.largest_widths()
-
-    def _table(self, value: Callable[[TFNASOperation, int], int]) -> Widths:
-        """[B, O] of what an operation and a block's input channels give."""
-        channels = [shape[2] for shape in self.block_input_shapes]
-        return np.array([[value(o, c) for o in self.operations] for c in channels], np.int64)
-
-    def check_widths(self, widths: ArrayLike) -> Widths:
-        """The widths as an int64 array [B, O].
-
-        Raises:
-          ValueError: another shape, no integers, or a width outside its bounds, which is named.
-        """
-        array = np.asarray(widths)
-        low, high = self._bounds
-        if array.shape != low.shape or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(
-                f"widths of space {self.name!r} should be integers of shape {low.shape} (blocks, "
-                f"operations), received {array.dtype} of shape {array.shape}."
-            )
-        for b, o in np.argwhere((array < low) | (array > high)):
-            raise ValueError(
-                f"width of operation {self.operations[o].name} in block {b} should be {low[b, o]} "
-                f"to {high[b, o]}, received {array[b, o]}."
-            )
-        return array.astype(np.int64)
 
     def chosen_blocks(
         self, operations: Sequence[int], depths: Sequence[int] | None
@@ -236,7 +195,9 @@ class TFNASSpace(StagedSpace):
                 found = [
                     o
                     for o in range(len(self.operations))
-                    if low[b, o] <= width <= high[b, o] and self.block(b, o, width) == block
+                    if low[b, o] <= width <= high[b, o]
+                    and not width % self.width_divisor
+                    and self.block(b, o, width) == block
                 ]
                 if not found:
                     raise ValueError(

@@ -1,5 +1,8 @@
 """Scaling a network inside its space: only what it uses moves, and the target holds exactly."""
 
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -19,10 +22,14 @@ OPERATIONS, DEPTHS = (0, 1, 0, 1, 0), (2, 1)
 
 @pytest.fixture
 def latency():
+    return latency_of(SPACE)
+
+
+def latency_of(space):
     """A millisecond, and 0.01 ms for every channel of a network."""
-    knots = [[np.array(SPACE.knots(b, o), float) for o in range(2)] for b in range(5)]
+    knots = [[np.array(space.knots(b, o), float) for o in range(2)] for b in range(5)]
     curves = tuple(tuple(Curve(widths, widths / 100) for widths in row) for row in knots)
-    return WidthLatency(SPACE, 1.0, curves)
+    return WidthLatency(space, 1.0, curves)
 
 
 @pytest.mark.parametrize("target_ms", [1.9, 2.0, 2.2])
@@ -38,6 +45,23 @@ def test_only_the_networks_widths_move(latency, target_ms):
     reached = check_network(latency, OPERATIONS, DEPTHS, found, target_ms)
     assert reached == scaling.latency_ms <= target_ms
     assert SPACE.architecture(OPERATIONS, DEPTHS, found)
+
+
+@pytest.mark.parametrize(
+    ("target_ms", "expected"), [(1.9, [18, 36, 36]), (2.2, [24, 42, 48]), (1.0, [18, 36, 36])]
+)
+def test_widths_move_by_the_divisor(target_ms, expected):
+    """Start [24, 42, 42] costs 2.08 ms; in units of 6 it is [4, 7, 7], and strides are [1, 2, 2]."""
+    space = dataclasses.replace(SPACE, width_divisor=6, knot_spacing=6)
+    latency = latency_of(space)
+    start = space.initial_widths()
+    assert start[[0, 1, 3], [0, 1, 1]].tolist() == [24, 42, 42]
+    with contextlib.ExitStack() as stack:
+        if target_ms < 1.9:
+            stack.enter_context(pytest.warns(UserWarning, match="cannot bring"))
+        found, scaling = scale_network(latency, OPERATIONS, DEPTHS, start, target_ms)
+    assert found[[0, 1, 3], [0, 1, 1]].tolist() == scaling.widths.tolist() == expected
+    assert scaling.latency_ms == latency.network_ms(OPERATIONS, DEPTHS, found)
 
 
 def test_out_of_reach_warns_and_ends_at_the_bounds(latency):

@@ -161,16 +161,42 @@ def test_own_spaces():
         tf_nas(colour="blue")
 
 
+def test_widths_are_multiples_of_the_divisor():
+    space = dataclasses.replace(TINY, width_divisor=6)
+    bounds = (space.smallest_widths(), space.largest_widths())
+    for b, block in enumerate(space.blocks):
+        for o, operation in enumerate(space.operations):
+            channels = block.input_channels
+            low, high = operation.expansion_low * channels, operation.expansion_high * channels
+            whole = [w for w in range(0, 200, 6) if low <= w <= high]
+            assert (bounds[0][b, o], bounds[1][b, o]) == (whole[0], whole[-1])
+            assert set(space.knots(b, o)) <= set(whole)
+            distance = [abs(w - operation.expansion_ratio * channels) for w in whole]
+            assert distance[whole.index(space.initial_widths()[b, o])] == min(distance)
+    assert TFNASSpace.from_json(space.to_json()) == space
+    with pytest.raises(ValueError, match="should be 18 to 30, a multiple of 6, received 20"):
+        space.check_widths(np.where(bounds[0] == 18, 20, bounds[0]))
+    foreign = TINY.architecture([0] * 5, None, one_width(0, 0, 20))
+    with pytest.raises(ValueError, match="is not in space"):
+        space.encode(foreign)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"stages": ()}, "at least one elastic stage"),
         ({"operations": ()}, "at least one operation"),
         ({"operations": (TFNASOperation(3, 2, 4),) * 2}, r"each once, received \['k3_e3', 'k3_e3'"),
-        ({"operations": (TFNASOperation(3, 2.01, 2.02),)}, "k3_e2.015 of block 0 has no whole"),
+        ({"operations": (TFNASOperation(3, 2.01, 2.02),)}, "k3_e2.015 of block 0 has no width"),
         ({"squeeze_excite": SqueezeExcite()}, "relative to the block's input"),
         ({"resolution": 0}, "resolution should be a positive integer, received 0"),
         ({"knot_spacing": 0}, "knot spacing of latency should be a positive integer"),
+        ({"width_divisor": 0}, "divisor of widths should be a positive integer"),
+        ({"width_divisor": 8}, "knot spacing 12 should be a multiple of width divisor 8"),
+        (
+            {"knot_spacing": 32, "width_divisor": 32, "operations": (TFNASOperation(5, 2.2, 3),)},
+            "k5_e2.6 of block 0 has no width between its bounds that 32 divides",
+        ),
     ],
 )
 def test_bad_spaces(changes, message):
