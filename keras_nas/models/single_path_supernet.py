@@ -66,7 +66,7 @@ class SinglePathSupernet(keras.Model):
         formulation: Formulation | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # gates stay in float32
         self.space = space
         self.classes = classes
         self.formulation = formulation or Formulation()

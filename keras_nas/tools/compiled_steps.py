@@ -17,15 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.config import RecipeConfig, SearchConfig
+from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.examples import Examples
 from keras_nas.data.sources import Source, Split
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search, hardcore_nas
+from keras_nas.methods import frank_wolfe_search, hardcore_nas, single_path
 from keras_nas.methods.classification import evaluation_step
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet
-from keras_nas.resources import cost_model, piece_macs
+from keras_nas.resources import RuntimeModel, cost_model, piece_macs
 from keras_nas.space import SearchSpace, StagedSpace
 from tpu.phase import Metrics, Phase
 
@@ -216,6 +217,17 @@ def _search(setting: Setting) -> CompiledStep:
     )
 
 
+def _single_path(setting: Setting) -> CompiledStep:
+    space = _configurations(setting)
+    costs = cost_model(space, piece_macs, setting.classes, name="macs")
+    model = RuntimeModel(space, costs.fixed, costs.block_costs)
+    settings = SinglePathConfig(batch_size=setting.batch_size)
+    return _of_phase(
+        setting,
+        lambda runtime: single_path.search(space, model, setting.examples, settings, runtime),
+    )
+
+
 def _evaluation(setting: Setting) -> CompiledStep:
     step = evaluation_step(setting.heaviest())
     return setting.step(step, ((setting.images, setting.labels),))
@@ -233,6 +245,7 @@ STEPS: dict[str, Callable[[Setting], CompiledStep]] = {
     "hardcore_nas/supernet/single_path": functools.partial(_supernet, "single_path"),
     "hardcore_nas/search": _search,
     "hardcore_nas/finetune": _finetune,
+    "single_path/search": _single_path,
     "evaluation": _evaluation,
     "batch_norm_statistics": _batch_norm,
 }
