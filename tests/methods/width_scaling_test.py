@@ -51,7 +51,7 @@ def test_only_the_networks_widths_move(latency, target_ms):
     ("target_ms", "expected"), [(1.9, [18, 36, 36]), (2.2, [24, 42, 48]), (1.0, [18, 36, 36])]
 )
 def test_widths_move_by_the_divisor(target_ms, expected):
-    """Start [24, 42, 42] costs 2.08 ms; in units of 6 it is [4, 7, 7], and strides are [1, 2, 2]."""
+    """Start [24, 42, 42] costs 2.08 ms; in units of 6: [4, 7, 7], and strides are [1, 2, 2]."""
     space = dataclasses.replace(SPACE, width_divisor=6, knot_spacing=6)
     latency = latency_of(space)
     start = space.initial_widths()
