@@ -24,7 +24,30 @@ from ml_collections import config_flags
 
 from keras_nas import config as config_module
 from keras_nas.config import Config
+from keras_nas.config.types import Amount, OneOrMore
 from tpu.storage import to_path
+
+
+class _AmountParser(flags.ArgumentParser):
+    """`12`, `8,10,12.5` or `None`, which config_flags' own parser of numbers refuses."""
+
+    def parse(self, argument: typing.Any) -> float | tuple[float, ...] | None:
+        if not isinstance(argument, str):
+            return argument  # the configuration file's own value
+        if argument.lower() == "none":
+            return None
+        try:
+            numbers = tuple(float(part) for part in argument.strip("()").rstrip(",").split(","))
+        except ValueError:
+            raise ValueError("should be a number, numbers like 8,10,12.5, or None") from None
+        return numbers if len(numbers) > 1 else numbers[0]
+
+    def flag_type(self) -> str:
+        return "number, numbers or None"
+
+
+for _kind in (Amount, OneOrMore):
+    config_flags.register_flag_parser_for_type(_kind, _AmountParser())
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with a get_config(); --config.FIELD=VALUE overrides a field."

@@ -93,10 +93,19 @@ def limited_resources(
 
 
 def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> float:
-    """The latency limit in ms, for a space with this range of latency."""
-    if limits.latency_ms is not None:
-        return limits.latency_ms
-    share = limits.latency_fraction or 0.0
+    """The latency limit in ms, for a space with this range of latency.
+
+    Raises:
+      ValueError: there are several.
+    """
+    limit_ms, share = limits.latency_ms, limits.latency_fraction or 0.0
+    if isinstance(limit_ms, tuple) or isinstance(share, tuple):
+        raise ValueError(
+            f"received several latency limits, {limit_ms or share}; take one of "
+            "LimitsConfig.each()."
+        )
+    if limit_ms is not None:
+        return limit_ms
     # In this form a share of 1 is the largest latency exactly.
     return (1 - share) * smallest + share * largest
 

@@ -41,7 +41,7 @@ def test_defaults_with_a_limit_are_valid_and_integers_become_floats(config):
         ("data.std", (0.5, 0.0, 0.5), r"config\.data\.std should be three numbers, std above 0"),
         ("pretrain.epochs", None, r"config\.pretrain\.epochs should be a finite number, .* None"),
         ("pretrain.epochs", math.nan, r"config\.pretrain\.epochs should be a finite number"),
-        ("limits.latency_ms", math.inf, r"latency_ms should be a finite number or None, .* inf"),
+        ("limits.latency_ms", math.inf, r"latency_ms should be a finite number or several .* inf"),
         ("space.overrides", [], r"config\.space\.overrides should be dict"),
         ("space", {}, r"config\.space should be a SpaceConfig"),
         ("pretrain.distillation", 1.0, r"config\.pretrain\.distillation should be 0"),
@@ -133,3 +133,46 @@ def test_tf_nas_settings_fit_together(config, changes, message):
         config.validate()
     set_field(config, "method", "hardcore_nas")
     config.validate()
+
+
+@pytest.mark.parametrize("way", ["latency_ms", "latency_fraction"])
+def test_several_limits_are_floats_and_each_has_a_name(way):
+    config = Config(limits=LimitsConfig(**{way: (1, 0.25)}, macs=5))
+    config.search.batch_size = 10
+    config.validate()
+    values = getattr(config.limits, way)
+    assert values == (1.0, 0.25)
+    assert all(isinstance(value, float) for value in values)
+    unit = {"latency_ms": "ms", "latency_fraction": "_of_range"}[way]
+    assert config.limits.each() == {
+        f"limit_1{unit}": LimitsConfig(**{way: 1.0}, macs=5.0),
+        f"limit_0.25{unit}": LimitsConfig(**{way: 0.25}, macs=5.0),
+    }
+
+
+def test_one_limit_stays_a_number():
+    for value in (8, (8,)):
+        config = Config(limits=LimitsConfig(latency_ms=value))
+        config.validate()
+        assert config.limits.latency_ms == 8.0
+        assert config.limits.each() == {"limit_8ms": LimitsConfig(latency_ms=8.0)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"limits.latency_ms": ()}, r"latency_ms should be a finite number or several .* \(\)"),
+        ({"limits.latency_ms": (8, "9")}, r"latency_ms should be a finite number or several"),
+        ({"limits.latency_ms": (8, math.nan)}, r"latency_ms should be a finite number or several"),
+        ({"limits.latency_ms": (8, 0)}, r"latency_ms should be above 0; received \(8.0, 0.0\)"),
+        ({"limits.macs": (8, 9)}, r"config\.limits\.macs should be a finite number or None"),
+        ({"limits.latency_ms": (8, 8.0000001)}, "differ in their first 6 digits"),
+        ({"limits.latency_ms": (7, 8, 9)}, r"batch_size is 128, which 3 latency .* multiple of 3"),
+        ({"limits.latency_ms": (7, 8), "method": "tf_nas"}, "searches under one limit"),
+    ],
+)
+def test_what_several_limits_cannot_be(config, settings, message):
+    for path, value in settings.items():
+        set_field(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        config.validate()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_nas.config import LimitsConfig, SpaceConfig
-from keras_nas.experiment import limited_resources, load_space, staged_costs
+from keras_nas.experiment import latency_limit, limited_resources, load_space, staged_costs
 from keras_nas.resources import macs, parameters
 from keras_nas.resources.activation_memory import peak_memory_bytes
 from keras_nas.resources.tflite_size import tflite_bytes
@@ -159,3 +159,12 @@ def test_file_size_and_memory_are_limits_like_the_others(tiny_config, tiny_table
         limited_resources(
             space, tiny_table, dataclasses.replace(tight, peak_memory_bytes=float(peak - 1))
         )
+
+
+@pytest.mark.parametrize("way", ["latency_ms", "latency_fraction"])
+def test_several_latency_limits_are_taken_one_by_one(way):
+    limits = LimitsConfig(**{way: (0.25, 0.5)})
+    with pytest.raises(ValueError, match=r"several latency limits, \(0.25, 0.5\); take one"):
+        latency_limit(limits, 1.0, 3.0)
+    expected = {"latency_ms": [0.25, 0.5], "latency_fraction": [1.5, 2.0]}[way]
+    assert [latency_limit(one, 1.0, 3.0) for one in limits.each().values()] == expected

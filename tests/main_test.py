@@ -42,6 +42,7 @@ def test_help_answers_at_once_and_without_tensorflow(run_program):
         (["--config.seed.x=3"], 2, ["config.seed is a value without fields"]),
         (["--config.space.overrides={}"], 2, ["config.space.overrides", "configuration file"]),
         (["--config.seed=abc"], 2, ["--config.seed=abc"]),
+        (["--config.limits.latency_ms=8,x"], 2, ["latency_ms=8,x", "numbers like 8,10,12.5"]),
         (["--config.data.flip=perhaps"], 2, ["--config.data.flip=perhaps"]),
         (["--nonsense=1"], 2, ["nonsense"]),
         (["surplus"], 1, ["unexpected argument 'surplus'", "--workdir"]),
@@ -62,6 +63,12 @@ def test_help_answers_at_once_and_without_tensorflow(run_program):
             ["--workdir=x", "--config.limits.latency_ms=1", "--config.limits.latency_fraction=1"],
             1,
             ["exactly one of config.limits.latency_ms and config.limits.latency_fraction"],
+        ),
+        (["--workdir=x", "--config.limits.latency_ms=None"], 1, ["received None and None"]),
+        (
+            ["--workdir=x", "--config.limits.latency_ms=8,9,10", "--config.search.batch_size=10"],
+            1,
+            ["config.search.batch_size is 10, which 3 latency limits cannot share"],
         ),
     ],
 )
@@ -116,6 +123,7 @@ def test_overrides_of_every_type_arrive(run_program, tmp_path):
         "--noconfig.data.flip",
         "--config.data.mean=(0.1,0.2,0.3)",
         "--config.limits.latency_ms=12",  # replaces the file's latency_fraction
+        "--config.limits.parameters=None",
         "--config.limits.macs=5",
         "--config.search.solve_on_device=true",
         f"--workdir={tmp_path}",

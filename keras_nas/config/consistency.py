@@ -47,11 +47,35 @@ def _check_limits(config: Config) -> None:
             f"and leave out the other; received {limits.latency_ms} and "
             f"{limits.latency_fraction}."
         )
+    _check_several(config)
     more = [name for name in SUMS if getattr(limits, name)]
     if config.search.solve_on_device and more:
         raise ValueError(
             f"config.search.solve_on_device works with one limit; leave out limits.{more[0]}, or "
             "solve between steps."
+        )
+
+
+def _check_several(config: Config) -> None:
+    """Several latency limits."""
+    way = "latency_fraction" if config.limits.latency_ms is None else "latency_ms"
+    values = getattr(config.limits, way)
+    if not isinstance(values, tuple):
+        return
+    if config.method != "hardcore_nas":
+        raise ValueError(
+            f"config.method={config.method!r} searches under one limit; give limits.{way} one "
+            f"number, or use config.method='hardcore_nas'; received {values}."
+        )
+    if len(config.limits.each()) < len(values):
+        raise ValueError(
+            f"config.limits.{way} should be limits that differ in their first 6 digits; received "
+            f"{values}."
+        )
+    if config.search.batch_size % len(values):
+        raise ValueError(
+            f"config.search.batch_size is {config.search.batch_size}, which {len(values)} latency "
+            f"limits cannot share evenly; choose a multiple of {len(values)}."
         )
 
 

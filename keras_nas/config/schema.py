@@ -9,7 +9,7 @@ import dataclasses
 from keras_nas.config.consistency import check_together
 from keras_nas.config.ranges import CHOICES, RANGES
 from keras_nas.config.tf_nas import TFNASConfig
-from keras_nas.config.types import check_types, flatten
+from keras_nas.config.types import Amount, OneOrMore, check_types, flatten
 
 # No `from __future__ import annotations`: config_flags needs the fields' types, not their names.
 
@@ -128,7 +128,8 @@ class LimitsConfig:
     """What the network may cost; None is no limit. At least one latency limit is needed.
 
     Attributes:
-      latency_ms: on the device.
+      latency_ms: on the device. Several numbers are several limits, each searched for a network of
+        its own, in one run; the other limits hold for all of these networks.
       latency_fraction: in place of `latency_ms`: between the space's smallest (0) and largest (1).
       macs: multiply-accumulates of one image.
       parameters: trainable parameters.
@@ -136,12 +137,19 @@ class LimitsConfig:
       peak_memory_bytes: LiteRT's arena, all that is not weights, for one image.
     """
 
-    latency_ms: float | None = None
-    latency_fraction: float | None = None
-    macs: float | None = None
-    parameters: float | None = None
-    tflite_bytes: float | None = None
-    peak_memory_bytes: float | None = None
+    latency_ms: OneOrMore | None = None
+    latency_fraction: OneOrMore | None = None
+    macs: Amount | None = None
+    parameters: Amount | None = None
+    tflite_bytes: Amount | None = None
+    peak_memory_bytes: Amount | None = None
+
+    def each(self) -> "dict[str, LimitsConfig]":
+        """One set of limits a latency limit, by a name for its files, e.g. `limit_8ms`."""
+        way = "latency_fraction" if self.latency_ms is None else "latency_ms"
+        value, unit = getattr(self, way), "ms" if way == "latency_ms" else "_of_range"
+        values = value if isinstance(value, tuple) else (value,)
+        return {f"limit_{v:g}{unit}": dataclasses.replace(self, **{way: v}) for v in values}
 
 
 @dataclasses.dataclass
@@ -280,8 +288,10 @@ class Config:
                     f"{settings[path]!r}."
                 )
         for path, (holds, what) in RANGES.items():
-            if settings[path] is not None and not holds(settings[path]):
-                raise ValueError(f"config.{path} should be {what}; received {settings[path]!r}.")
+            value = settings[path]
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(v is None or holds(v) for v in values):
+                raise ValueError(f"config.{path} should be {what}; received {value!r}.")
         for field, values in (("mean", self.data.mean), ("std", self.data.std)):
             if len(values) != 3 or (field == "std" and min(values) <= 0):
                 raise ValueError(

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+Amount = Annotated[float, "may be None on the command line"]
+"""A number that a flag can also turn off."""
+OneOrMore = Annotated[float | tuple[float, ...], "may be None on the command line"]
+"""A number or several of them."""
+_ONE_OR_MORE = float | tuple[float, ...] | None
 
 
 def check_types(config: Any, path: str) -> None:
     """Raises ValueError where a field holds another type than declared, or an unknown field is set.
 
-    An integer passes for a float and is converted; NaN and infinities do not pass.
+    An integer passes for a float and is converted; NaN and infinities do not pass. A tuple of one
+    number, where several may stand, becomes that number.
     """
     hints = get_type_hints(type(config))
     unknown = sorted(set(vars(config)) - set(hints))
@@ -22,8 +29,11 @@ def check_types(config: Any, path: str) -> None:
             if not isinstance(value, hint):
                 raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
             check_types(value, f"{path}.{field}")
-        elif hint in (float, float | None) and is_number(value):
+        elif hint in (float, float | None, _ONE_OR_MORE) and is_number(value):
             setattr(config, field, float(value))
+        elif hint == _ONE_OR_MORE:
+            if value is not None:
+                setattr(config, field, _one_or_more(value, f"{path}.{field}"))
         elif hint == tuple[float, ...]:
             if not isinstance(value, tuple | list) or not all(map(is_number, value)):
                 raise ValueError(f"{path}.{field} should be a tuple of numbers: {value!r}.")
@@ -34,6 +44,16 @@ def check_types(config: Any, path: str) -> None:
             or isinstance(value, float)  # not finite
         ):
             raise ValueError(f"{path}.{field} should be {_describe(hint)}, received {value!r}.")
+
+
+def _one_or_more(value: Any, path: str) -> float | tuple[float, ...]:
+    numbers = value if isinstance(value, tuple | list) else ()
+    if not numbers or not all(map(is_number, numbers)):
+        raise ValueError(
+            f"{path} should be a finite number or several of them, or None, received {value!r}."
+        )
+    several = tuple(map(float, numbers))
+    return several if len(several) > 1 else several[0]
 
 
 def is_number(value: Any) -> bool:
