@@ -80,7 +80,8 @@ def cell_major(values: tf.Tensor, cells: int) -> tf.Tensor:
     """[G, M] values of the images of each group -> [G * M] in the order that `deal` gives them."""
     groups, size = values.shape
     by_cell = tf.reshape(values, [groups, cells, size // cells])  # [G, cells, M / cells]
-    return tf.reshape(tf.transpose(by_cell, [1, 0, 2]), [-1])  # [G * M]
+    # As tf.transpose, which warns about integers on processors without AVX-512.
+    return tf.reshape(tf.stack(tf.unstack(by_cell, axis=1)), [-1])  # [G * M]
 
 
 def uniform_choices(groups: int, size: int, choices: int, seed: tf.Tensor) -> tf.Tensor:
