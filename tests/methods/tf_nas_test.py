@@ -156,3 +156,10 @@ def test_a_target_below_the_space_is_refused_before_any_step(space, latency, exa
             space, latency, 1.2, SETTINGS, examples, tf_nas.Runtime(tmp_path / "none")
         )
     assert not (tmp_path / "none").exists()
+
+
+def test_a_negative_logarithm_of_latency_is_refused(space, latency, examples, tmp_path):
+    fast = WidthLatency(space, 0.0, latency.curves)
+    settings = dataclasses.replace(SETTINGS, objective="log")
+    with pytest.raises(ValueError, match=r"as little as 0\.8 ms, .*choose another objective"):
+        tf_nas.search_tf_nas(space, fast, 2.0, settings, examples, tf_nas.Runtime(tmp_path))
