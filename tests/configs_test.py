@@ -25,9 +25,10 @@ def module(request):
 
 
 def test_there_are_experiments():
-    assert {"quickstart", "hardcore_fashion_mnist", "hardcore_cifar10", "hardcore_imagenet"} <= {
-        path.stem for path in FILES
-    }
+    names = {path.stem for path in FILES}
+    for prefix in PREFIXES.values():
+        assert {f"{prefix}_{data}" for data in ("fashion_mnist", "cifar10", "imagenet")} <= names
+    assert {"quickstart", "tf_nas_quickstart"} <= names
 
 
 def test_valid_and_named_after_method_and_data(module):
