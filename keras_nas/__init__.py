@@ -11,6 +11,9 @@ _HOME = {
     "SearchSpace": "keras_nas.space",
     "HARDCORE_NAS": "keras_nas.space",
     "HARDCORE_NAS_TABLE_3": "keras_nas.space",
+    "TFNASSpace": "keras_nas.space",
+    "TF_NAS": "keras_nas.space",
+    "TF_NAS_WITHOUT_SE": "keras_nas.space",
     "Architecture": "keras_nas.space",
     "published": "keras_nas.space.published",
     "published_network": "keras_nas.space.published",
@@ -20,6 +23,7 @@ _HOME = {
     "macs": "keras_nas.resources",
     "parameters": "keras_nas.resources",
     "LatencyTable": "keras_nas.resources",
+    "WidthLatency": "keras_nas.resources",
     "HostDevice": "keras_nas.devices",
     "AndroidDevice": "keras_nas.devices",
     "KerasDevice": "keras_nas.devices",
@@ -30,6 +34,7 @@ _HOME = {
     # networks
     "build_network": "keras_nas.models",
     "Supernet": "keras_nas.models",
+    "TFNASSupernet": "keras_nas.models.tf_nas_supernet",
     "import_weights": "keras_nas.models.import_weights",
     "read_state_dict": "keras_nas.models.state_dict",
     # settings and images
@@ -40,6 +45,7 @@ _HOME = {
     "RecipeConfig": "keras_nas.config",
     "SearchConfig": "keras_nas.config",
     "SpaceConfig": "keras_nas.config",
+    "TFNASConfig": "keras_nas.config",
     "load_space": "keras_nas.experiment",
     "load_examples": "keras_nas.data.examples",
     # training and search
@@ -48,6 +54,8 @@ _HOME = {
     "train_supernet": "keras_nas.methods.hardcore_nas",
     "search": "keras_nas.methods.frank_wolfe_search",
     "project_search": "keras_nas.search_record",
+    "search_tf_nas": "keras_nas.methods.tf_nas",
+    "scale_network": "keras_nas.methods.width_scaling",
     "final_network": "keras_nas.methods.hardcore_nas",
     "accuracy": "keras_nas.methods.classification",
     # export and measurement
