@@ -1,4 +1,4 @@
-"""The iterate of HardCoRe-NAS' search, and one Frank-Wolfe step in NumPy between compiled loops."""
+"""The iterates of HardCoRe-NAS' search, one a set of limits, and their steps in NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Plan:
     """What does not change during a search.
 
     Attributes:
-      costs, limits: the feasible set.
+      costs: of the space, R resources.
+      limits: [K, R], one feasible set for each of K iterates.
       step_sizes: [steps] gamma_t.
       updates_beta: [steps] 1 where step t moves beta, 0 where it moves alpha.
       gradient_average: weight of earlier gradients.
@@ -40,7 +41,7 @@ class State:
     """What changes: alpha, beta, their newest and averaged gradients, and how often averaged.
 
     Args:
-      alpha, beta: where the search starts.
+      alpha, beta: where the search starts, [K, B, C] and [K, S, D].
       dtype: of all of them.
     """
 
@@ -66,7 +67,7 @@ class State:
         return self.alpha, self.alpha_gradient, self.alpha_average
 
     def point(self) -> tuple[np.ndarray, np.ndarray]:
-        """alpha [B, C] and beta [S, D] in float64."""
+        """alpha [K, B, C] and beta [K, S, D] in float64."""
         return _float64(self.alpha), _float64(self.beta)
 
 
@@ -75,58 +76,106 @@ def _float64(variable: tf.Variable) -> np.ndarray:
 
 
 def host_update(plan: Plan, state: State, step: int) -> Metrics:
-    """One Frank-Wolfe step in NumPy, between compiled loops.
+    """One Frank-Wolfe step of every iterate in NumPy, between compiled loops.
 
     Args:
       plan, state: of the search; `state` is moved.
       step: number of finished steps, so this is step `step - 1`.
 
     Raises:
-      ValueError: the new iterate breaks a limit.
+      ValueError: a new iterate breaks a limit.
     """
     began = time.perf_counter()
     is_beta = int(plan.updates_beta[step - 1])
     gamma = float(plan.step_sizes[step - 1])
     moved, gradient_variable, average_variable = state.block(is_beta)
-    costs, (alpha, beta) = plan.costs, state.point()
-    if is_beta:
-        x, coefficients, allowed = beta, costs.beta_costs(alpha), costs.allowed_beta
-    else:
-        x, coefficients, allowed = alpha, costs.alpha_costs(beta), costs.allowed_alpha
-    polytope = Polytope(coefficients, plan.limits - costs.fixed, allowed)
     averaged = state.averaged.numpy()
     earlier = _float64(average_variable) if averaged[is_beta] else None
-    gradient = averaged_gradient(earlier, _float64(gradient_variable), plan.gradient_average)
-    vertex = linear_step(polytope, gradient, "auto", idle_rows(polytope, gradient), x)
-    moved.assign(frank_wolfe_update(x, vertex, gamma))
-    average_variable.assign(gradient)
+    gradients = averaged_gradient(earlier, _float64(gradient_variable), plan.gradient_average)
+    alphas, betas = state.point()
+    iterates = [
+        _moved(plan, plan.limits[k], is_beta, gamma, alphas[k], betas[k], gradient)
+        for k, gradient in enumerate(gradients)
+    ]
+    moved.assign(np.stack(iterates))
+    average_variable.assign(gradients)
     averaged[is_beta] += 1
     state.averaged.assign(averaged)
-    expected = check_feasible(plan, state, step)
     return {
-        "expected_cost": float(expected[0]),
-        "cost_limit": float(plan.limits[0]),
+        **iterate_metrics(plan, state, step),
         "step_size": gamma,
         "updates_beta": float(is_beta),
-        "alpha_entropy": mean_entropy(state.alpha.numpy()),
-        "beta_entropy": mean_entropy(state.beta.numpy()),
         "program_seconds": time.perf_counter() - began,
     }
 
 
+def _moved(
+    plan: Plan,
+    limits: np.ndarray,
+    is_beta: int,
+    gamma: float,
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    gradient: np.ndarray,
+) -> np.ndarray:
+    """Alpha [B, C] or beta [S, D] of one iterate, moved to the vertex of its linear program."""
+    costs = plan.costs
+    if is_beta:
+        x, coefficients, allowed = beta, costs.beta_costs(alpha), costs.allowed_beta
+    else:
+        x, coefficients, allowed = alpha, costs.alpha_costs(beta), costs.allowed_alpha
+    polytope = Polytope(coefficients, limits - costs.fixed, allowed)
+    vertex = linear_step(polytope, gradient, "auto", idle_rows(polytope, gradient), x)
+    return frank_wolfe_update(x, vertex, gamma)
+
+
 def check_feasible(plan: Plan, state: State, step: int) -> np.ndarray:
-    """Expected costs [R] of the iterate, in float64 whatever its own dtype.
+    """Expected costs [K, R] of the iterates, in float64 whatever their own dtype.
 
     Raises:
       ValueError: one is over its limit by more than rounding.
     """
-    expected = plan.costs.expected_cost(*state.point())
+    points = zip(*state.point(), strict=True)
+    expected = np.stack([plan.costs.expected_cost(alpha, beta) for alpha, beta in points])
     if np.any(expected > plan.limits * (1 + ROUNDING[state.alpha.dtype])):
         raise ValueError(
             f"search step {step} left the feasible set: expected costs {expected.tolist()}, limits "
             f"{plan.limits.tolist()}. This should not happen; please report it."
         )
     return expected
+
+
+def iterate_metrics(plan: Plan, state: State, step: int) -> Metrics:
+    """Expected cost of the first resource, its limit, and entropies of every iterate.
+
+    Raises:
+      ValueError: see `check_feasible`.
+    """
+    expected = check_feasible(plan, state, step)
+    count = len(plan.limits)
+    metrics: Metrics = {}
+    for k, (alpha, beta) in enumerate(zip(state.alpha.numpy(), state.beta.numpy(), strict=True)):
+        own = {
+            "expected_cost": float(expected[k, 0]),
+            "cost_limit": float(plan.limits[k, 0]),
+            "alpha_entropy": mean_entropy(alpha),
+            "beta_entropy": mean_entropy(beta),
+        }
+        metrics |= {metric_name(name, k, count): value for name, value in own.items()}
+    return metrics
+
+
+def metric_name(name: str, k: int, count: int) -> str:
+    """What a metric of iterate `k` of `count` is called in the history."""
+    return name if count == 1 else f"limit_{k}/{name}"
+
+
+def own_metrics(row: Metrics, k: int, count: int) -> Metrics:
+    """A row of the history as iterate `k` of `count` by itself would have it."""
+    shared = {name: value for name, value in row.items() if not name.startswith("limit_")}
+    start = metric_name("", k, count)
+    own = {name.removeprefix(start): v for name, v in row.items() if name.startswith(start)}
+    return {**shared, **own}
 
 
 def mean_entropy(probabilities: np.ndarray) -> float:

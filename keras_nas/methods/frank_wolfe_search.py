@@ -3,7 +3,8 @@
 A compiled step samples one path an image; the gradient of the loss with respect to the sampled
 weights, averaged over images, is the gradient of alpha and beta. Between steps (or inside the
 compiled loop, `solve_on_device`) a linear program gives the vertex to move to, so that every
-iterate keeps the limits.
+iterate keeps the limits. Several sets of limits are searched at once: image i of a batch serves set
+i modulo their number, so a step costs what it costs for one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from keras_nas.config import SearchConfig
 from keras_nas.data.examples import Examples
 from keras_nas.layers.sampling import fold_in, gumbel_one_hot
 from keras_nas.methods import frank_wolfe_iterate, graph_frank_wolfe
-from keras_nas.methods.frank_wolfe_iterate import ROUNDING, Plan, State
+from keras_nas.methods.frank_wolfe_iterate import (
+    ROUNDING,
+    Plan,
+    State,
+    metric_name,
+    own_metrics,
+)
 from keras_nas.methods.runtime import Runtime, stage_seed
 from keras_nas.models import Supernet
 from keras_nas.solvers.feasible_start import balanced_start, lightest_start
@@ -59,41 +66,64 @@ def search(
     examples: Examples,
     runtime: Runtime,
 ) -> SearchResult:
+    """Searches under one set of limits, [R]; see `search_several`."""
+    limits = np.atleast_1d(np.asarray(limits, np.float64))
+    return search_several(supernet, costs, limits[None], settings, examples, runtime)[0]
+
+
+def search_several(
+    supernet: Supernet,
+    costs: StagedCosts,
+    limits: np.ndarray,
+    settings: SearchConfig,
+    examples: Examples,
+    runtime: Runtime,
+) -> list[SearchResult]:
     """Searches the probabilities of configurations and depths (HC Algorithm 1).
 
     Args:
       supernet: w*, which is not changed.
       costs: of the space, R resources.
-      limits: [R], in the units of the costs. In float32, on a TPU, the search stays 1e-5 below.
+      limits: [K, R], in the units of the costs. In float32, on a TPU, the search stays 1e-5 below.
       settings: step rule, start, where programs are solved.
       examples: the held-out images guide the search.
       runtime: where.
 
+    Returns:
+      One result for each of the K sets of limits; "loss" and "accuracy" of its history are those of
+      its own images.
+
     Raises:
-      InfeasibleError: no architecture keeps the limits.
-      ValueError: an iterate broke a limit, or more than one limit with `solve_on_device`.
+      InfeasibleError: no architecture keeps a set of limits.
+      ValueError: an iterate broke a limit, the images of a batch cannot be dealt evenly, or more
+        than one resource with `solve_on_device`.
     """
     dtype = runtime.iterate_dtype
     # Short of the limits by what rounding may add: the iterates then keep the limits themselves.
     limits = np.asarray(limits, np.float64)
     if dtype != tf.float64:
         limits = limits * (1 - ROUNDING[dtype])
-    if settings.solve_on_device and len(limits) != 1:
+    sets, resources = limits.shape
+    if settings.solve_on_device and resources != 1:
         raise ValueError(
-            f"solve_on_device works with one limit, received {len(limits)}; solve between steps."
+            f"solve_on_device works with one limit, received {resources}; solve between steps."
         )
-    start_alpha, start_beta = STARTS[settings.start](
-        costs.alpha_costs,
-        costs.beta_costs,
-        costs.fixed,
-        limits,
-        costs.allowed_alpha,
-        costs.allowed_beta,
-    )
-    runtime.check_batch_size("config.search.batch_size", settings.batch_size)
+    starts = [
+        STARTS[settings.start](
+            costs.alpha_costs,
+            costs.beta_costs,
+            costs.fixed,
+            own,
+            costs.allowed_alpha,
+            costs.allowed_beta,
+        )
+        for own in limits
+    ]
+    _check_batch_size(settings.batch_size, sets, runtime)
     plan = _plan(costs, limits, settings, examples)
+    alphas, betas = (np.stack(block) for block in zip(*starts, strict=True))
     with runtime.strategy.scope():
-        state = State(start_alpha, start_beta, dtype)
+        state = State(alphas, betas, dtype)
     on_device = settings.solve_on_device
 
     def on_host(step: int, _: Metrics) -> Metrics:
@@ -112,7 +142,24 @@ def search(
         batch_size_setting="config.search.batch_size",
     )
     history = runtime.run(phase)
-    return SearchResult(start_alpha, start_beta, *state.point(), history)
+    ends = zip(*state.point(), strict=True)
+    return [
+        SearchResult(*start, *end, [own_metrics(row, k, sets) for row in history])
+        for k, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def _check_batch_size(images: int, sets: int, runtime: Runtime) -> None:
+    """Raises ValueError unless each replica's share has as many images for every set of limits."""
+    setting = "config.search.batch_size"
+    runtime.check_batch_size(setting, images)
+    replicas = runtime.strategy.num_replicas_in_sync
+    if images % (sets * replicas):
+        where = f" on each of {replicas} devices" if replicas > 1 else ""
+        raise ValueError(
+            f"{setting} is {images}, which {sets} latency limits{where} cannot share evenly; "
+            f"choose a multiple of {sets * replicas}."
+        )
 
 
 def _plan(
@@ -151,31 +198,55 @@ def gradient_function(supernet: Supernet):
     """The stochastic gradient of the loss with respect to alpha and beta.
 
     Returns:
-      A function of images [N, H, W, 3], labels [N], alpha [B, C], beta [S, D] and a [2] seed that
-      returns metrics and the gradients [B, C] and [S, D]: the mean over images of dL/d(sampled
-      weight), straight through the sample (HC section 3.3), batch norm in inference mode.
+      A function of images [N, H, W, 3], labels [N], alpha [K, B, C], beta [K, S, D] and a [2] seed
+      that returns metrics and the gradients [K, B, C] and [K, S, D]: the mean over images of
+      dL/d(sampled weight), straight through the sample (HC section 3.3), batch norm in inference
+      mode. Image i samples from alpha[i % K] and beta[i % K] and counts for them alone; K divides
+      N. Without the axis K, for one set, the gradients have none either.
     """
 
     def gradients(images, labels, alpha, beta, seed):
-        count = images.shape[0]
-        paths = [
-            gumbel_one_hot(tf.cast(probabilities, tf.float32), count, fold_in(seed, i))
-            for i, probabilities in enumerate((alpha, beta))
-        ]  # [N, B, C] and [N, S, D]
+        count, both = images.shape[0], (alpha, beta)
+        sets = alpha.shape[0] if alpha.shape.rank == 3 else 1
+        drawn = [
+            gumbel_one_hot(tf.cast(probabilities, tf.float32), count // sets, fold_in(seed, i))
+            for i, probabilities in enumerate(both)
+        ]  # [N / K, K, B, C] and [N / K, K, S, D]
+        paths = [tf.reshape(path, [count, *path.shape[-2:]]) for path in drawn]  # [N, B, C]
         targets = smooth_labels(labels, supernet.classes)
         # Weights are not watched: their gradients would double the cost and are not needed.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(paths)
             logits = supernet(images, *paths, training=False)
-            loss = tf.reduce_mean(cross_entropy(targets, logits))
+            losses = cross_entropy(targets, logits)  # [N]
+            loss = tf.reduce_mean(losses)
         per_image = tape.gradient(loss, paths)
+        right = correct(labels, logits)  # [N]
         metrics = {
             "loss": loss,
-            "accuracy": tf.reduce_mean(correct(labels, logits)),
+            "accuracy": tf.reduce_mean(right),
             "gradient_norm": tf.linalg.global_norm(per_image),
         }
+        if sets > 1:
+            metrics |= _of_each_set({"loss": losses, "accuracy": right}, sets)
         # The same on all replicas, so that alpha and beta stay the same there.
-        found = mean_over_replicas([tf.reduce_sum(gradient, 0) for gradient in per_image])
+        found = mean_over_replicas(
+            [
+                sets * tf.reduce_sum(tf.reshape(gradient, [count // sets, *p.shape]), 0)
+                for gradient, p in zip(per_image, both, strict=True)
+            ]
+        )
         return metrics, *found
 
     return gradients
+
+
+def _of_each_set(values: dict[str, tf.Tensor], sets: int) -> dict[str, tf.Tensor]:
+    """Means of values [N] over the images of each set of limits."""
+    return {
+        metric_name(name, k, sets): mean
+        for name, of_images in values.items()
+        for k, mean in enumerate(
+            tf.unstack(tf.reduce_mean(tf.reshape(of_images, [-1, sets]), 0))  # [K]
+        )
+    }

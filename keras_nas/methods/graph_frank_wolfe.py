@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.methods import frank_wolfe_iterate, graph_linear_step
-from keras_nas.methods.frank_wolfe_iterate import Plan, State, mean_entropy
+from keras_nas.methods.frank_wolfe_iterate import Plan, State
 from keras_nas.solvers.staged_costs import StagedCosts
 from tpu.phase import Metrics
 
@@ -18,11 +18,14 @@ def device_update(plan: Plan, state: State, gradients, step_index) -> dict[str, 
     block_costs = tf.constant(costs.block_costs[0], dtype)  # [B, C]
     gamma = tf.gather(tf.constant(plan.step_sizes, dtype), step_index)
     is_beta = tf.gather(tf.constant(plan.updates_beta), step_index) > 0
-    room = tf.constant(plan.limits[0] - costs.fixed[0], dtype)
-    reach = tf.einsum("bsd,sd->b", runs, state.beta)
-    chosen = tf.reduce_sum(block_costs * state.alpha, 1)  # [B]
-    coefficients = (block_costs * reach[:, None], tf.einsum("b,bsd->sd", chosen, runs))
-    allowed = (costs.allowed_alpha, costs.allowed_beta)
+    rooms = [tf.constant(limit - costs.fixed[0], dtype) for limit in plan.limits[:, 0]]  # K
+    reach = tf.einsum("bsd,ksd->kb", runs, state.beta)
+    chosen = tf.reduce_sum(block_costs * state.alpha, 2)  # [K, B]
+    coefficients = (
+        block_costs * reach[:, :, None],  # [K, B, C]
+        tf.einsum("kb,bsd->ksd", chosen, runs),
+    )
+    allowed = (tf.constant(costs.allowed_alpha), tf.constant(costs.allowed_beta))
     weight = tf.constant(plan.gradient_average, dtype)
     for i in (0, 1):
         moves = is_beta if i else ~is_beta
@@ -30,12 +33,15 @@ def device_update(plan: Plan, state: State, gradients, step_index) -> dict[str, 
         gradient = tf.cast(gradients[i], dtype)
         fresh = state.averaged[i] == 0
         gradient = tf.where(fresh, gradient, weight * average + (1 - weight) * gradient)
-        used = (gradient != 0) & tf.constant(allowed[i])
-        idle = ~(tf.reduce_any(used, 1) | tf.reduce_any(coefficients[i] != 0, 1))
-        vertex = graph_linear_step.linear_step(
-            coefficients[i], room, tf.constant(allowed[i]), gradient, idle, x.read_value()
-        )
-        x.assign(tf.where(moves, (1 - gamma) * x + gamma * vertex, x))
+        used = (gradient != 0) & allowed[i]
+        idle = ~(tf.reduce_any(used, 2) | tf.reduce_any(coefficients[i] != 0, 2))  # [K, rows]
+        current = x.read_value()
+        programs = zip(*map(tf.unstack, (coefficients[i], gradient, idle, current)), strict=True)
+        vertices = [
+            graph_linear_step.linear_step(cost, room, allowed[i], slope, idle_rows, point)
+            for room, (cost, slope, idle_rows, point) in zip(rooms, programs, strict=True)
+        ]
+        x.assign(tf.where(moves, (1 - gamma) * x + gamma * tf.stack(vertices), x))
         average.assign(tf.where(moves, gradient, average))
     moved = tf.cast(tf.stack([~is_beta, is_beta]), dtype)
     state.averaged.assign_add(moved)
@@ -50,13 +56,7 @@ def _own_stage(costs: StagedCosts) -> np.ndarray:
 def device_check(plan: Plan, state: State):
     """Feasibility in float64 after every compiled loop."""
 
-    def check(step: int, metrics: Metrics) -> Metrics:
-        expected = frank_wolfe_iterate.check_feasible(plan, state, step)
-        return {
-            "expected_cost": float(expected[0]),
-            "cost_limit": float(plan.limits[0]),
-            "alpha_entropy": mean_entropy(state.alpha.numpy()),
-            "beta_entropy": mean_entropy(state.beta.numpy()),
-        }
+    def check(step: int, _: Metrics) -> Metrics:
+        return frank_wolfe_iterate.iterate_metrics(plan, state, step)
 
     return check

@@ -27,7 +27,8 @@ def iterates(monkeypatch):
     check = frank_wolfe_iterate.check_feasible
 
     def recorded(plan, state, step):
-        seen.append((state.alpha.dtype, *state.point()))
+        alpha, beta = state.point()
+        seen.append((state.alpha.dtype, alpha[0], beta[0]))
         return check(plan, state, step)
 
     monkeypatch.setattr(frank_wolfe_iterate, "check_feasible", recorded)
@@ -66,11 +67,13 @@ def test_float32_follows_float64_and_keeps_the_limit(
 def test_an_iterate_over_the_limit_is_refused_in_float32(space):
     costs = staged_costs(space, [cost_model(space, piece_macs, 10, name="macs")])
     alpha, beta = np.full((3, 4), 0.25), np.array([[0.5, 0.5], [1.0, 0.0]])
-    state = frank_wolfe_iterate.State(alpha, beta, tf.float32)
+    state = frank_wolfe_iterate.State(alpha[None], beta[None], tf.float32)
     cost = costs.expected_cost(alpha, beta)
-    plan = frank_wolfe_iterate.Plan(costs, cost, np.ones(1), np.zeros(1), 0.0)
-    np.testing.assert_allclose(frank_wolfe_iterate.check_feasible(plan, state, 1), cost, rtol=1e-6)
-    plan = dataclasses.replace(plan, limits=cost * (1 - 1e-4))
+    plan = frank_wolfe_iterate.Plan(costs, cost[None], np.ones(1), np.zeros(1), 0.0)
+    np.testing.assert_allclose(
+        frank_wolfe_iterate.check_feasible(plan, state, 1), [cost], rtol=1e-6
+    )
+    plan = dataclasses.replace(plan, limits=cost[None] * (1 - 1e-4))
     with pytest.raises(ValueError, match="step 1 left the feasible set"):
         frank_wolfe_iterate.check_feasible(plan, state, 1)
 

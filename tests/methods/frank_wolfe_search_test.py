@@ -42,7 +42,7 @@ def iterates(monkeypatch):
     check = frank_wolfe_iterate.check_feasible
 
     def recorded(plan, state, step):
-        seen.append((step, state.alpha.numpy(), state.beta.numpy()))
+        seen.append((step, state.alpha.numpy()[0], state.beta.numpy()[0]))
         return check(plan, state, step)
 
     monkeypatch.setattr(frank_wolfe_iterate, "check_feasible", recorded)
@@ -106,7 +106,9 @@ def test_an_interrupted_search_ends_in_the_same(
         if progress.step == 5:
             raise PowerCut
 
-    elsewhere = dataclasses.replace(runtime, checkpoints=tmp_path / "cut", watch=Watch(on_progress=cut))
+    elsewhere = dataclasses.replace(
+        runtime, checkpoints=tmp_path / "cut", watch=Watch(on_progress=cut)
+    )
     with pytest.raises(PowerCut):
         search(supernet, costs, limits, settings, examples, elsewhere)
     elsewhere = dataclasses.replace(elsewhere, watch=Watch())
@@ -148,12 +150,13 @@ def test_the_device_solves_for_one_limit_only(supernet, space, models, examples,
 def test_an_iterate_over_a_limit_is_refused(space, models):
     costs = staged_costs(space, models[:1])
     alpha, beta = uniform_architecture(space)
-    state = frank_wolfe_iterate.State(alpha, beta)
+    state = frank_wolfe_iterate.State(alpha[None], beta[None])
     cost = costs.expected_cost(alpha, beta)
     for limit, fits in ((cost, True), (cost * (1 - 1e-6), False)):
-        plan = frank_wolfe_iterate.Plan(costs, limit, np.ones(1), np.zeros(1), 0.0)
+        plan = frank_wolfe_iterate.Plan(costs, limit[None], np.ones(1), np.zeros(1), 0.0)
         if fits:
-            np.testing.assert_array_equal(frank_wolfe_iterate.check_feasible(plan, state, 1), cost)
+            checked = frank_wolfe_iterate.check_feasible(plan, state, 1)
+            np.testing.assert_array_equal(checked, [cost])
         else:
             with pytest.raises(ValueError, match="step 1 left the feasible set"):
                 frank_wolfe_iterate.check_feasible(plan, state, 1)
