@@ -4,9 +4,9 @@
 
 Builds two tables on this machine: from operations profiled in place, and from blocks timed alone
 as in the papers. Then measures fresh random networks in other processes, in the same unit, and
-compares four predictions: both tables as they are, and both as plain sums, without scale and
-overhead. Writes `figure.svg` next to its results. Run again, it goes on with what it did not reach;
-in a fresh folder (`--output`) it measures anew.
+compares predictions: both tables as they are, both as plain sums, without scale and overhead, and
+the runtime model of Single-Path NAS on the table in place. Writes `figure.svg` next to its results.
+Run again, it goes on with what it did not reach; in a fresh folder (`--output`) it measures anew.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from keras_nas import files
 from keras_nas.devices import Device, HostDevice
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.export import PRECISIONS
-from keras_nas.resources import LatencyTable
+from keras_nas.resources import LatencyTable, RuntimeModel
 from keras_nas.space import SPACES, Architecture, SearchSpace, pieces
 
 _SPACE = flags.DEFINE_string("space", "hardcore_nas", "Name of a space, or its JSON file.")
@@ -84,7 +84,7 @@ def plain_sum_ms(table: LatencyTable, network: Architecture) -> float:
 
 
 def predictions(
-    tables: dict[str, LatencyTable], networks: Sequence[Architecture]
+    tables: dict[str, LatencyTable], space: SearchSpace, networks: Sequence[Architecture]
 ) -> dict[str, NDArray[np.float64]]:
     """Name of a way -> [N] predicted ms, in the unit of the table in place."""
     unit = {kind: tables[IN_PLACE].reference_ms / t.reference_ms for kind, t in tables.items()}
@@ -95,6 +95,8 @@ def predictions(
         whole = [table.latency_ms(network, shape, classes) for network in networks]
         found[f"{kind}, summed"] = np.array(sums) * unit[kind]
         found[f"{kind}, fitted"] = np.array(whole) * unit[kind]
+    model = RuntimeModel.from_table(tables[IN_PLACE], space, classes)
+    found[f"{IN_PLACE}, SP eqs. 11-17"] = np.array([model.network_ms(n) for n in networks])
     return found
 
 
@@ -116,7 +118,7 @@ def draw(
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
     low, high = 0.95 * measured.min(), 1.05 * measured.max()
     axes.plot([low, high], [low, high], color="grey", linewidth=0.8)
-    for (name, values), marker in zip(predicted.items(), "oxs+", strict=True):
+    for (name, values), marker in zip(predicted.items(), "oxs+d", strict=True):
         axes.plot(measured, values, marker, markersize=4, label=name, fillstyle="none")
     axes.set(xlabel="measured ms", ylabel="predicted ms", aspect="equal")
     axes.legend()
@@ -139,7 +141,7 @@ def main(_: Sequence[str]) -> None:
             named = {network.name: network for network in networks}
             rows["measured"] = common.measured_ms(tables[IN_PLACE], named, Path(temporary))
     measured = np.array([rows["measured"][network.name] for network in networks])
-    predicted = predictions(tables, networks)
+    predicted = predictions(tables, space, networks)
     draw(folder / "figure.svg", predicted, measured)
     best = predicted[f"{IN_PLACE}, fitted"]
     print(f"\n{'network':20} {'predicted ms':>12} {'measured ms':>12} {'error':>8}")
@@ -154,7 +156,7 @@ def main(_: Sequence[str]) -> None:
             f"{table.worst_error:.2%}"
         )
     for name, values in predicted.items():
-        print(f"{name:17} {quality(values, measured)}")
+        print(f"{name:25} {quality(values, measured)}")
     print(f"{TARGETS}; figure: {folder / 'figure.svg'}")
 
 
