@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.layers.tf_nas_candidates import traced_once
 from keras_nas.layers.tf_nas_sampling import sample_operations
 from keras_nas.layers.tf_nas_updates import Update
 from keras_nas.models.tf_nas_supernet import TFNASSupernet
@@ -85,11 +84,14 @@ class PathSGD:
         return norm
 
 
-@traced_once
 def _move(
     variable, velocity, gradient, row, used, shrink, learning_rate, momentum, weight_decay
 ) -> None:
-    """Moves a variable on one device, or one of its rows."""
+    """Moves a variable on one device, or one of its rows.
+
+    Not a compiled function: on several devices `velocity` is a distributed variable, and a compiled
+    function would take the one it was traced with for all others of its shape.
+    """
     value, v = variable, velocity
     if row is not None:
         value, v = tf.gather(variable, row), tf.gather(velocity, row)
@@ -100,8 +102,9 @@ def _move(
         velocity.assign(v)
         variable.assign_sub(step)
     else:
-        velocity.scatter_update(tf.IndexedSlices(v[None], row[None]))
-        variable.scatter_sub(tf.IndexedSlices(step[None], row[None]))
+        rows = tf.expand_dims(row, 0)  # [1]
+        velocity.scatter_update(tf.IndexedSlices(tf.expand_dims(v, 0), rows))
+        variable.scatter_sub(tf.IndexedSlices(tf.expand_dims(step, 0), rows))
 
 
 def weight_step(
