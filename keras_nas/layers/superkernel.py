@@ -71,7 +71,7 @@ class Formulation:
         """n / temperature from the sum of squares of a group of `count` weights."""
         size = count if self.norm == "rms" else 1.0
         # The gradient of a square root at 0 is infinite.
-        return tf.sqrt((sum_of_squares + _EPSILON) / size) / self.temperature
+        return tf.sqrt((sum_of_squares + _EPSILON) * (1.0 / (size * self.temperature**2)))
 
     def gate(self, margin: tf.Tensor, training: bool) -> tf.Tensor:
         """The decision on a margin: 1 keeps the group, 0 drops it; soft only in training."""
@@ -210,5 +210,9 @@ def gated_projection(x: tf.Tensor, kernel: tf.Tensor, gate: tf.Tensor, soft: boo
 
 def moved_where(value: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
     """`value`, whose gradient is multiplied by `gate`."""
-    gate = tf.cast(tf.stop_gradient(gate), value.dtype)
-    return gate * value + tf.stop_gradient((1.0 - gate) * value)
+
+    @tf.custom_gradient
+    def run(value):
+        return tf.identity(value), lambda upstream: upstream * tf.cast(gate, value.dtype)
+
+    return run(value)

@@ -162,8 +162,8 @@ class SuperMBConv(keras.layers.Layer):
 
         se_norms = squeeze_excite = thresholds.squeeze_excite
         if self.gates_count[2] and self.squeeze_excite is not None:
-            gate, shares = self._channels(tf.stop_gradient(expansion))
-            se_norms = self.squeeze_excite.norms(gate, shares)
+            counts = self._counts(tf.stop_gradient(expansion))
+            se_norms = self.squeeze_excite.norms(self._channel_gate(counts), _shares(counts))
             margins = se_norms - thresholds.squeeze_excite
             squeeze_excite = form.gate(margins, training) * keep.squeeze_excite
         return BlockDecision(
@@ -175,19 +175,20 @@ class SuperMBConv(keras.layers.Layer):
     def _split(self, values: tf.Tensor) -> BlockGates:
         return BlockGates(*tf.split(values, self.gates_count))
 
-    def _channels(self, expansion: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What counts of every channel, [M], and the share of every expansion, [E]."""
-        counts = tf.stack(nested(tf.unstack(expansion)))  # [E]
-        gate = tf.linalg.matvec(tf.constant(self.groups), counts, transpose_a=True)  # [M]
-        return gate, counts - tf.concat([counts[1:], tf.zeros(1, counts.dtype)], 0)
+    def _counts(self, expansion: tf.Tensor) -> tf.Tensor:
+        """What counts of each group of channels, [E]."""
+        return tf.stack(nested(tf.unstack(expansion)))
 
-    def superkernel(self, gates: BlockGates) -> tf.Tensor:
+    def _channel_gate(self, counts: tf.Tensor) -> tf.Tensor:
+        """What counts of every channel, [M]."""
+        return tf.linalg.matvec(tf.constant(self.groups), counts, transpose_a=True)
+
+    def _superkernel(self, kernel_gates: tf.Tensor, channel_gate: tf.Tensor) -> tf.Tensor:
         """The kernel [k, k, M, 1] without the rings and channels that were dropped."""
-        scale = tf.stack(nested(tf.unstack(gates.kernel), tf.ones((), self.variable_dtype)))  # [K]
+        scale = tf.stack(nested(tf.unstack(kernel_gates), tf.ones((), self.variable_dtype)))  # [K]
         ring_gate = tf.tensordot(scale, tf.constant(self.rings), 1)  # [k, k]
-        channel_gate, _ = self._channels(gates.expansion)
         mask = ring_gate[:, :, None, None] * channel_gate[:, None]  # [k, k, M, 1]
-        return self.depthwise_kernel.value * mask
+        return self._cast(self.depthwise_kernel.value * mask)
 
     def call(self, x, gates, training=False):
         """The block that `gates` choose.
@@ -201,24 +202,24 @@ class SuperMBConv(keras.layers.Layer):
           [B, H/stride, W/stride, channels].
         """
         x = tf.cast(x, self.compute_dtype)
-        channel_gate, shares = self._channels(gates.expansion)
-        block_gate, soft = gates.expansion[0], self.formulation.soft
+        soft = self.formulation.soft
+        counts = self._counts(gates.expansion)
+        channel_gate = self._channel_gate(counts)
+        kernel = self._superkernel(gates.kernel, channel_gate)
         if not soft:
-            channel_gate, shares, block_gate = map(
-                tf.stop_gradient, (channel_gate, shares, block_gate)
-            )
+            counts, channel_gate = tf.stop_gradient(counts), tf.stop_gradient(channel_gate)
         expanded = tf.nn.conv2d(x, self._cast(self.expand_kernel.value), 1, "SAME")  # [B, H, W, M]
         expanded = self.act(_normalize(self.expand_batch_norm, expanded, None, training))
-        z = tf.nn.depthwise_conv2d(
-            expanded, self._cast(self.superkernel(gates)), (1, self.stride, self.stride, 1), "SAME"
-        )
+        z = tf.nn.depthwise_conv2d(expanded, kernel, (1, self.stride, self.stride, 1), "SAME")
         z = self.act(_normalize(self.depthwise_batch_norm, z, channel_gate, training))
         if self.squeeze_excite is not None:
-            z = self.squeeze_excite(z, channel_gate, shares, gates.squeeze_excite)
+            z = self.squeeze_excite(z, channel_gate, _shares(counts), gates.squeeze_excite)
         y = gated_projection(z, self._cast(self.project_kernel.value), channel_gate, soft)
-        y = _normalize(self.project_batch_norm, y, block_gate, training)
-        if self.skippable:
-            y = gated(y, block_gate, soft)
+        if not self.skippable:
+            y = _normalize(self.project_batch_norm, y, None, training)
+        else:
+            y = _normalize(self.project_batch_norm, y, counts[0], training)
+            y = gated(y, counts[0], soft)
         return x + y if self.residual else y
 
     def _cast(self, kernel: tf.Tensor) -> tf.Tensor:
@@ -262,6 +263,11 @@ class SuperMBConv(keras.layers.Layer):
         if self.squeeze_excite is not None:
             weights |= self.squeeze_excite.extract(expansion, ratio, middle)
         return weights
+
+
+def _shares(counts: tf.Tensor) -> tf.Tensor:
+    """The share of every expansion, [E], from what counts of each group."""
+    return counts - tf.concat([counts[1:], tf.zeros(1, counts.dtype)], 0)
 
 
 def _normalize(layer: FusedBatchNormalization, x, gate: tf.Tensor | None, training: bool):
