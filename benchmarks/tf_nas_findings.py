@@ -9,6 +9,7 @@ and tables are made of the same searches.
 - Three depth spaces (Figure 4a, Table 4).
 - Latency by epoch for three objectives, with and without elasticity-scaling (Figures 4b and 5,
   Table 5). At the target all objectives pull as strongly as the paper's.
+- What is not the paper's: operations that share weights.
 
 Every found network is trained from scratch in the same way and tested. Writes `findings.txt`,
 `figure_2.svg`, `figure_4a.svg` and `figure_5.svg` next to its results. Run again, it goes on with
@@ -121,6 +122,7 @@ def variants(settings: TFNASConfig, target: float) -> dict[str, TFNASConfig]:
         changes[f"{name} unscaled"] = objective | {"elasticity_scaling": False}
     for sampler in ("gumbel", "minimum", "maximum"):
         changes[f"second {sampler}"] = {"second_sampler": sampler}
+    changes["shared weights"] = {"share_weights": True}
     return {name: dataclasses.replace(settings, **change) for name, change in changes.items()}
 
 

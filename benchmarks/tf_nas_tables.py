@@ -32,6 +32,7 @@ DEPTHS = {
     "depth skip_in": "skip in candidates",
     "depth skip_out": "skip out of candidates",
 }
+SHARING = {"paper": "weights of their own", "shared weights": "shared weights"}
 OBJECTIVES = {
     name + suffix: label + how
     for name, label in (("paper", "with target"), ("C1", "C1"), ("C2", "C2"))
@@ -74,6 +75,7 @@ def report(found: Found, names: Sequence[str]) -> Iterator[str]:
     yield from _table(
         "Objective and elasticity-scaling (Table 5, Figures 4b and 5)", OBJECTIVES, found, names
     )
+    yield from _table("Weights of operations", SHARING, found, names)
     yield "\nFindings of the paper, here:"
     yield from verdicts(found, len(names))
 
