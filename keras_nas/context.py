@@ -27,6 +27,7 @@ from keras_nas.models.weights import weights_from_bytes
 from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
+from keras_nas.stage_list import SHARED_FILES, Stage
 from keras_nas.training.precision import dtype_policy
 from tpu.hosts import host_count, host_index
 from tpu.record import Progress, Watch
@@ -42,11 +43,12 @@ class Context:
     """What a stage works with; expensive parts are made when first asked for.
 
     Attributes:
-      config: the experiment.
+      config: the experiment, as the stage that runs sees it.
       folder: work directory.
       checkpoints: folder of the stage that runs, with these settings and inputs.
       journal: of the run; None keeps none.
       profile_steps: first and last step of every training to write a trace of.
+      limit: the one of several latency limits that the stage works for.
     """
 
     config: Config
@@ -54,6 +56,19 @@ class Context:
     checkpoints: AnyPath = Path()
     journal: Journal | None = None
     profile_steps: tuple[int, int] | None = None
+    limit: str = ""
+
+    def begin(self, stage: Stage, config: Config, checkpoints: AnyPath) -> None:
+        """Turns to a stage of the experiment `config`, which keeps its checkpoints there."""
+        self.config, self.limit, self.checkpoints = stage.config(config), stage.limit, checkpoints
+
+    def path(self, name: str) -> AnyPath:
+        """Where a file that the stage reads is."""
+        return self.folder / (name if name in SHARED_FILES else self.place(name))
+
+    def place(self, name: str) -> str:
+        """`name` below the folder of the stage's limit, where it has one."""
+        return f"{self.limit}/{name}" if self.limit else name
 
     @functools.cached_property
     def space(self) -> StagedSpace:
@@ -80,13 +95,13 @@ class Context:
     @property
     def table(self) -> LatencyTable:
         """The latency table of the work directory."""
-        path = self.folder / "latency_table.json"
+        path = self.path("latency_table.json")
         return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
 
     @property
     def architecture(self) -> Architecture:
         """The found architecture."""
-        path = self.folder / "architecture.json"
+        path = self.path("architecture.json")
         return Architecture.from_json(files.read_text(path, "architecture"), str(path))
 
     @functools.cached_property
@@ -142,7 +157,7 @@ class Context:
         return Watch(
             on_progress=on_progress,
             on_event=journal.event if journal else None,
-            summary_directory=self.folder / "tensorboard" / name if journal else None,
+            summary_directory=self.folder / "tensorboard" / self.place(name) if journal else None,
             profile_steps=self.profile_steps,
         )
 
@@ -160,7 +175,7 @@ class Context:
         Raises:
           ValueError: its file is damaged.
         """
-        with files.local_copy(self.folder / "network.keras") as path:
+        with files.local_copy(self.path("network.keras")) as path:
             return load_network(path)
 
     def supernet(self) -> Supernet:
@@ -172,5 +187,5 @@ class Context:
         return supernet
 
     def _read_weights(self, model: keras.Model, name: str) -> None:
-        path = self.folder / name
+        path = self.path(name)
         weights_from_bytes(model, path.read_bytes(), str(path))

@@ -67,16 +67,22 @@ def supernet(context: Context) -> Outputs:
 
 
 def search(context: Context) -> Outputs:
-    """The search's trajectory, and the probabilities that it ended in."""
+    """The search's trajectory, and the probabilities that it ended in; of each limit."""
     config, space, examples = context.config, context.space_of(SearchSpace), context.examples
-    models, limits = limited_resources(space, context.table, config.limits)
-    costs = staged_costs(space, models)
-    values = np.array([limit.limit for limit in limits])
+    each = config.limits.each()
+    checked = [limited_resources(space, context.table, limits) for limits in each.values()]
+    costs = staged_costs(space, checked[0][0])
+    values = np.array([[limit.limit for limit in limits] for _, limits in checked])  # [K, R]
     with context.runtime("search") as runtime:
-        result = frank_wolfe_search.search(
+        results = frank_wolfe_search.search_several(
             context.supernet(), costs, values, config.search, examples, runtime
         )
-    return {"search.json": search_record(config, space, costs, limits, result)}
+    return {
+        f"{name}/search.json" if len(each) > 1 else "search.json": search_record(
+            config, space, costs, limits, result
+        )
+        for name, (_, limits), result in zip(each, checked, results, strict=True)
+    }
 
 
 def project(context: Context) -> Outputs:
@@ -90,7 +96,7 @@ def project(context: Context) -> Outputs:
     method = config.projection.method
     models, limits = limited_resources(space, context.table, config.limits)
     costs = staged_costs(space, models)
-    searched = files.read_json(context.folder / "search.json", "search record")
+    searched = files.read_json(context.path("search.json"), "search record")
     alpha, beta = read_probabilities(searched, space)
     candidates = project_all(alpha, beta, costs, limits)
     choice, rounds = candidates[method], []

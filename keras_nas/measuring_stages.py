@@ -14,8 +14,8 @@ from keras_nas.export import CONVERTERS
 from keras_nas.progress import Bar
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
-from tpu.hosts import from_chief, is_chief
 from keras_nas.stage_list import TFLITE_FILES
+from tpu.hosts import from_chief, is_chief
 
 
 def profile(context: Context) -> Outputs:
@@ -112,6 +112,6 @@ def _finished(context: Context, table: LatencyTable) -> bytes:
     """The exported file that is shipped; where that is not what the device runs, the network."""
     device = context.device
     if device.format == "tflite":
-        return (context.folder / TFLITE_FILES[table.precision]).read_bytes()
+        return context.path(TFLITE_FILES[table.precision]).read_bytes()
     network = context.final_network()
     return CONVERTERS[device.format](network, table.precision, table.batch)

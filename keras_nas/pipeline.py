@@ -76,7 +76,7 @@ def run(
     if unknown:
         raise ValueError(
             f"unknown stage {unknown[0]!r}; stages of this experiment are "
-            f"{', '.join(stage.name for stage in stages)}."
+            f"{', '.join(dict.fromkeys(stage.name for stage in stages))}."
         )
     method_space(config)
     device_from_name(config.device.name, config.device)
@@ -104,21 +104,22 @@ def run(
                     _check_limits(config, folder, tell)
                 continue
             check_lock()
-            title = f"[{number}/{len(stages)}] {stage.name}"
+            title = f"[{number}/{len(stages)}] {stage.key}"
             settings = relevant_settings(config, stage)
             if not team.agree(not is_up_to_date(folder, stage, settings)):
                 tell(f"{title}: up to date")
-                book.event("stage_up_to_date", stage=stage.name)
+                book.event("stage_up_to_date", stage=stage.key)
             else:
                 _require_inputs(folder, stage, stages)
                 tell(f"{title}: {stage.does}")
-                book.event("stage_began", stage=stage.name)
+                book.event("stage_began", stage=stage.key)
                 began = time.monotonic()
                 context = context or _new_context(config, folder, book, profile_steps)
+                context.begin(stage, config, _checkpoints(config, folder, stage))
                 _run_stage(context, stage, settings, check_lock)
                 seconds = time.monotonic() - began
                 tell(f"{title}: done in {seconds:.0f} s")
-                book.event("stage_ended", stage=stage.name, seconds=round(seconds, 3))
+                book.event("stage_ended", stage=stage.key, seconds=round(seconds, 3))
             if stage is PROFILE:
                 _check_limits(config, folder, tell)
         team.agree()
@@ -150,12 +151,11 @@ def _run_stage(
 
     folder = context.folder
     reads = {name: _digest(folder / name) for name in stage.reads}
-    context.checkpoints = _checkpoints(context.config, folder, stage)
     outputs = stages.run(stage.name, context)
     check_lock()
     _record_path(folder, stage).unlink(missing_ok=True)
     for name in stage.writes:
-        _write(folder / name, outputs[name])
+        _write(folder / name, outputs[name.removeprefix(f"{stage.limit}/")])
     writes = {name: _digest(folder / name) for name in stage.writes}
     files.write_json(
         _record_path(folder, stage), {"settings": settings, "reads": reads, "writes": writes}
@@ -170,7 +170,7 @@ def _checkpoints(config: Config, folder: AnyPath, stage: Stage) -> AnyPath:
     """Where a stage with these settings and inputs keeps what it needs to continue."""
     reads = {name: _digest(folder / name) for name in stage.reads}
     key = _fingerprint([relevant_settings(config, stage), reads])
-    return folder / RECORDS / f"{stage.name}-{key}"
+    return folder / RECORDS / f"{stage.key.replace('/', '-')}-{key}"
 
 
 def _write(path: AnyPath, value: bytes | str | dict[str, Any]) -> None:
@@ -186,8 +186,8 @@ def _remove_partial(folder: AnyPath, stages: Sequence[Stage]) -> None:
     """Removes what a killed process left of files it was writing."""
     if isinstance(folder, StoredPath):
         return
-    for name in (name for stage in stages for name in stage.writes):
-        for partial in folder.glob(f".{name}.*"):
+    for path in (folder / name for stage in stages for name in stage.writes):
+        for partial in path.parent.glob(f".{path.name}.*"):
             partial.unlink(missing_ok=True)
 
 
@@ -195,7 +195,9 @@ def _check_limits(config: Config, folder: AnyPath, log: Callable[[str], None]) -
     """Before anything is trained: is there a network that keeps the limits?"""
     path = folder / "latency_table.json"
     table = LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
-    log(range_table(checked_limits(method_space(config), table, config.limits)))
+    space = method_space(config)
+    for limits in config.limits.each().values():
+        log(range_table(checked_limits(space, table, limits)))
 
 
 def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
@@ -203,7 +205,7 @@ def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
 
     Where one names a file, a digest of the file stands beside its name.
     """
-    settings = flatten(config)
+    settings = flatten(stage.config(config))
     for path, prefix in FILE_SETTINGS.items():
         file = settings[path].removeprefix(prefix)
         if file != settings[path] or (file and not prefix):
@@ -261,7 +263,7 @@ def _require_inputs(folder: AnyPath, stage: Stage, stages: Sequence[Stage]) -> N
 
 
 def _record_path(folder: AnyPath, stage: Stage) -> AnyPath:
-    return folder / RECORDS / f"{stage.name}.json"
+    return folder / RECORDS / f"{stage.key}.json"
 
 
 def _digest(path: AnyPath) -> str:

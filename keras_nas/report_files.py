@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
 from keras_nas.method_space import method_space
 from keras_nas.report import ReportData
+from keras_nas.report.front import SEARCH, FrontPoint
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
 from keras_nas.stage_list import TFLITE_FILES, stages_of
@@ -26,26 +27,33 @@ RESULTS = (
 )  # fmt: skip
 
 
-def gather(config: Config, folder: AnyPath, class_names: Sequence[str]) -> ReportData:
+def gather(
+    config: Config, find: Callable[[str], AnyPath], class_names: Sequence[str]
+) -> ReportData:
     """Everything the report shows.
+
+    Args:
+      config: the experiment.
+      find: name of a file -> where it is.
+      class_names: of the data set.
 
     Raises:
       ValueError, FileNotFoundError: a file is damaged or missing.
     """
-    table_path = folder / "latency_table.json"
-    architecture_path = folder / "architecture.json"
+    table_path = find("latency_table.json")
+    architecture_path = find("architecture.json")
     table = LatencyTable.from_json(files.read_text(table_path, "latency table"), str(table_path))
     architecture = Architecture.from_json(
         files.read_text(architecture_path, "architecture"), str(architecture_path)
     )
-    search = files.read_json(folder / "search.json", "search record")
+    search = files.read_json(find("search.json"), "search record")
     training = {
-        stage: files.read_json(folder / f"{stage}.json", "training record")
+        stage: files.read_json(find(f"{stage}.json"), "training record")
         for stage in (stage.name for stage in stages_of(config))
         if stage in TRAINING_STAGES
     }
     space = method_space(config)
-    exported = files.read_json(folder / "export.json", "record of the export")
+    exported = files.read_json(find("export.json"), "record of the export")
     return ReportData(
         title=config.name,
         space=space,
@@ -55,18 +63,44 @@ def gather(config: Config, folder: AnyPath, class_names: Sequence[str]) -> Repor
         class_names=class_names,
         latency=table.piece_ms,
         search=search,
-        projection=files.read_json(folder / "projection.json", "projection record"),
-        measurement=files.read_json(folder / "measurement.json", "measurement"),
+        projection=files.read_json(find("projection.json"), "projection record"),
+        measurement=files.read_json(find("measurement.json"), "measurement"),
         exported=exported.get(TFLITE_FILES.get(table.precision, TFLITE_FILES["float32"]), {}),
         training=training,
         table=files.read_json(table_path, "latency table"),
-        files=[
-            (name, (folder / name).stat().st_size) for name in RESULTS if (folder / name).exists()
-        ],
+        files=[(name, find(name).stat().st_size) for name in RESULTS if find(name).exists()],
         settings=flatten(config),
         versions={"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
-        directory=str(folder),
+        directory=str(find("report.html").parent),
     )
+
+
+def gather_front(config: Config, folder: AnyPath) -> list[FrontPoint]:
+    """Every limit's network.
+
+    Raises:
+      ValueError, FileNotFoundError: a file is damaged or missing.
+    """
+    points = []
+    for name in config.limits.each():
+        own = folder / name
+        projected = files.read_json(own / "projection.json", "projection record")
+        measured = files.read_json(own / "measurement.json", "measurement")
+        trained = files.read_json(own / f"{config.final}.json", "training record")
+        searched = files.read_json(own / "search.json", "search record")
+        points.append(
+            FrontPoint(
+                method=SEARCH,
+                name=name,
+                limit_ms=searched["limits"]["latency_ms"],
+                predicted_ms=projected["resources"]["latency_ms"],
+                one_shot_accuracy=projected["one_shot_accuracy"],
+                measured_ms=measured["latency_ms"],
+                spread_ms=measured["spread_ms"],
+                accuracy=trained["accuracy"],
+            )
+        )
+    return points
 
 
 def _version(package: str) -> str:

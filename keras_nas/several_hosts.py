@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tpu.storage import AnyPath
 
-ALONE = frozenset({"profile", "export", "measure", "report"})
+ALONE = frozenset({"profile", "export", "measure", "report", "front"})
 """Stages that the chief runs without the others."""
 
 
@@ -76,7 +76,7 @@ class Team:
         context = implementations.Context(config, folder)
         for stage in stages:
             if self.agree() and stage.name not in ALONE:
-                log(f"{stage.name}: takes part")
-                context.checkpoints = checkpoints(stage)
+                log(f"{stage.key}: takes part")
+                context.begin(stage, config, checkpoints(stage))
                 implementations.run(stage.name, context)
         self.agree()

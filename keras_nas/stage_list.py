@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from keras_nas.config import Config
 
@@ -16,6 +17,7 @@ class Stage:
       does: one line for the terminal.
       settings: prefixes of the settings that its outputs depend on.
       reads, writes: file names in the work directory.
+      limit: the one of several latency limits that it works for; also the folder of its files.
     """
 
     name: str
@@ -23,6 +25,19 @@ class Stage:
     settings: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    limit: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name that no other stage of an experiment has."""
+        return f"{self.limit}/{self.name}" if self.limit else self.name
+
+    def config(self, config: Config) -> Config:
+        """An experiment as this stage sees it: under one limit where it works for one."""
+        if not self.limit:
+            return config
+        limits = config.limits.each()[self.limit]
+        return dataclasses.replace(config, name=f"{config.name}_{self.limit}", limits=limits)
 
 
 TFLITE_FILES = {
@@ -135,15 +150,55 @@ def final_stage(config: Config) -> Stage:
     )
 
 
+SHARED_FILES = frozenset(name for stage in (PROFILE, PRETRAIN, SUPERNET) for name in stage.writes)
+"""What the stages for several latency limits have in common."""
+
+
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """The stages of an experiment in order: the method's, then what every method ends with."""
+    """The stages of an experiment in order: the method's, then what every method ends with.
+
+    Of several latency limits, what follows the search is done for each, in a folder of its own.
+    """
     stages = (PROFILE, *SEARCHES[config.method], final_stage(config), EXPORT, MEASURE)
-    records = [name for stage in stages for name in stage.writes if name.endswith(".json")]
     report = Stage(
         "report",
         "draws and writes up the result",
         ("",),
-        tuple(records),
+        _records(stages),
         ("report.html", "summary.txt"),
     )
-    return (*stages, report)
+    limits = tuple(config.limits.each())
+    if len(limits) == 1:
+        return (*stages, report)
+    own = stages.index(SEARCH)
+    several = [
+        _for_limit(stage, limit) for limit in limits for stage in (*stages[own + 1 :], report)
+    ]
+    search = dataclasses.replace(
+        SEARCH,
+        does=f"searches {len(limits)} architectures, one a latency limit",
+        writes=tuple(f"{limit}/{name}" for limit in limits for name in SEARCH.writes),
+    )
+    front = Stage(
+        "front",
+        "draws accuracy over latency for all limits",
+        ("",),
+        ("latency_table.json", *search.writes, *_records(several)),
+        ("report.html", "summary.txt"),
+    )
+    return (*stages[:own], search, *several, front)
+
+
+def _records(stages: Sequence[Stage]) -> tuple[str, ...]:
+    return tuple(name for stage in stages for name in stage.writes if name.endswith(".json"))
+
+
+def _for_limit(stage: Stage, limit: str) -> Stage:
+    """A stage of a single limit as one for this of several."""
+
+    def placed(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name in SHARED_FILES else f"{limit}/{name}" for name in names)
+
+    return dataclasses.replace(
+        stage, limit=limit, reads=placed(stage.reads), writes=placed(stage.writes)
+    )

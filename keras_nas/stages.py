@@ -16,7 +16,8 @@ from keras_nas.methods.classification import accuracy
 from keras_nas.models import Supernet
 from keras_nas.models.saved_network import network_to_bytes
 from keras_nas.report import render, summary
-from keras_nas.report_files import gather
+from keras_nas.report.front import front_page, front_summary
+from keras_nas.report_files import gather, gather_front
 from keras_nas.search_record import training_record
 
 
@@ -54,10 +55,20 @@ def train(context: Context) -> Outputs:
 
 def report(context: Context) -> Outputs:
     """`report.html` and `summary.txt`."""
-    data = gather(context.config, context.folder, context.examples.source.class_names)
+    data = gather(context.config, context.path, context.examples.source.class_names)
     page = render(data)
     listed = [*data.files, ("report.html", len(page.encode()))]
     return {"report.html": page, "summary.txt": summary(dataclasses.replace(data, files=listed))}
+
+
+def front(context: Context) -> Outputs:
+    """`report.html` and `summary.txt` of several limits."""
+    config = context.config
+    points = gather_front(config, context.folder)
+    return {
+        "report.html": front_page(config.name, points),
+        "summary.txt": front_summary(config.name, points),
+    }
 
 
 COMMON: dict[str, Callable[[Context], Outputs]] = {
@@ -69,6 +80,7 @@ COMMON: dict[str, Callable[[Context], Outputs]] = {
         exporting_stage.export,
         measuring_stages.measure,
         report,
+        front,
     )
 }
 """Stage name -> what it does, whatever the method."""

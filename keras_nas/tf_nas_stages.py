@@ -35,7 +35,7 @@ def project(context: Context) -> Outputs:
     """
     config, space = context.config, context.space_of(TFNASSpace)
     latency, limit = width_limit(space, context.table, config.limits)
-    searched = files.read_json(context.folder / "search.json", "search record")
+    searched = files.read_json(context.path("search.json"), "search record")
     found = space.encode(read_found(searched, space))
     network, predicted_ms = scaled(latency, found, limit.limit)
     architecture, rounds = space.architecture(*network), []

@@ -34,7 +34,7 @@ def ran(monkeypatch, made_up_table):
         made_of = json.dumps(
             [
                 pipeline.relevant_settings(context.config, stage),
-                [(context.folder / name).read_text() for name in stage.reads],
+                [context.path(name).read_text() for name in stage.reads],
             ]
         )
         outputs = dict.fromkeys(stage.writes, f"{name} made of {made_of}")

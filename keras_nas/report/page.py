@@ -49,12 +49,17 @@ def render(data: ReportData) -> str:
         f'<section id="{anchor}"><h2>{title}</h2>{content(data)}</section>\n'
         for anchor, title, content in SECTIONS
     )
+    header = f'{_headline(data)}<nav aria-label="Sections">{links}</nav>'
+    return document(data.title, header, body)
+
+
+def document(title: str, header: str, body: str) -> str:
+    """An HTML page of its own from the content of its header and its sections."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(data.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<header>{_headline(data)}<nav aria-label="Sections">{links}</nav></header>\n'
-        f"<main>\n{body}</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<header>{header}</header>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 
 
