@@ -1,12 +1,14 @@
 """What a step of Single-Path NAS costs, beside the step of the largest network in its space.
 
-    python -m benchmarks.single_path_step
-    python -m benchmarks.single_path_step --space=single_path_se
+    python -m benchmarks.single_path_step --batch=72
+    python -m benchmarks.single_path_step --batch=72 --space=single_path_se
 
 Each step is forward, backward and an update by RMSProp in float32. "single path" is the search's
 own step, after its warm-up: it decides every gate, and runtime is part of the loss. "multi-path"
 has the same choices as separate operations with their own weights, all of them run and mixed with
-trained probabilities, as earlier methods do. For how they are timed see `paired_steps`.
+trained probabilities, as earlier methods do. For how they are timed see `paired_steps`. With few
+images the traced program itself, which is the longer one for a single path, is a good part of the
+memory.
 """
 
 import keras
