@@ -115,11 +115,11 @@ def test_a_damaged_image_found_late_is_one_line(tiny_config, tmp_path, monkeypat
     assert len(text.splitlines()) == 1
 
 
-def test_other_failures_of_tensorflow_name_the_stage(monkeypatch):
+def test_other_failures_of_tensorflow_name_the_stage(monkeypatch, tiny_config, tmp_path):
     def fail(context):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nlong dump")
 
     monkeypatch.setitem(stages.SEARCHES["hardcore_nas"], "search", fail)
     with pytest.raises(RuntimeError, match=r"stage 'search': .*OOM when allocating \(--debug") as e:
-        stages.run("search", None)
+        stages.run("search", Context(tiny_config, tmp_path))
     assert "long dump" not in str(e.value)

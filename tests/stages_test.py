@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import kill
+from benchmarks import kills
 from keras_nas import journal, measuring_stages, pipeline, stages
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
@@ -99,7 +99,7 @@ def kill_moments(folder: Path):
         return lambda: any((folder / pipeline.RECORDS).glob(pattern))
 
     def writing_in_finetune():
-        return any("finetune-" in name for name in kill.partial_files(folder))
+        return any("finetune-" in name for name in kills.partial_files(folder))
 
     return saved("pretrain-*/pretrain/step-1"), saved("search-*/search/step-4"), writing_in_finetune
 
@@ -110,14 +110,14 @@ def test_killed_three_times_it_ends_in_the_same(finished, tmp_path, table_file):
     arguments += [f"--config.device.latency_table={table_file}", TRAINED]
     stages = []
     for moment in kill_moments(folder):
-        assert kill.run(arguments, folder, moment) == -signal.SIGKILL
-        place = kill.place(folder)
+        assert kills.run(arguments, folder, moment) == -signal.SIGKILL
+        place = kills.place(folder)
         stages.append(place["stage"])
     assert stages == ["pretrain", "search", "finetune"]
     assert ".partial" in place["writing"]
-    assert kill.run(arguments, folder) == 0
-    assert kill.differences(folder, finished[0]) == []
-    assert kill.partial_files(folder) == []
+    assert kills.run(arguments, folder) == 0
+    assert kills.differences(folder, finished[0]) == []
+    assert kills.partial_files(folder) == []
     found = journal.read_events(folder)
     kinds = [event["event"] for event in found]
     assert kinds.count("run_began") == 4
@@ -132,7 +132,7 @@ def test_killed_three_times_it_ends_in_the_same(finished, tmp_path, table_file):
 def test_what_differs_between_two_results_is_named(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
-    assert kill.differences(folder, finished[0]) == []
+    assert kills.differences(folder, finished[0]) == []
     with np.load(folder / "supernet.npz") as archive:
         arrays = dict(archive)
     name = next(name for name, value in arrays.items() if value.size > 1)
@@ -142,7 +142,7 @@ def test_what_differs_between_two_results_is_named(finished, tmp_path):
     record["trajectory"][0]["loss"] += 1e-9
     write_json(folder / "search.json", record)
     (folder / "architecture.json").write_text("{}")
-    assert kill.differences(folder, finished[0]) == [
+    assert kills.differences(folder, finished[0]) == [
         "architecture.json", "search.json: trajectory", f"supernet.npz: {name}"
     ]  # fmt: skip
 

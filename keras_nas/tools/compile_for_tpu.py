@@ -28,15 +28,6 @@ from keras_nas.config import SpaceConfig
 from keras_nas.experiment import NAMED, load_space
 from tpu import aot
 
-_STEPS = flags.DEFINE_list("steps", [], "Which steps, by name or its beginning; all by default.")
-_TOPOLOGIES = flags.DEFINE_list("topologies", ["v3:2x2", "v5e:2x4"], "TPUs: kind and chips.")
-_BATCHES = flags.DEFINE_list("batch_per_core", ["96"], "Images of a step on each core.")
-_SPACE = flags.DEFINE_string("space", "", "Name, or file:PATH; the method's own by default.")
-_RESOLUTION = flags.DEFINE_integer("resolution", 224, "Side of the images.", lower_bound=8)
-_CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes.", lower_bound=2)
-_PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Keras' dtype policy.")
-_OUTPUT = flags.DEFINE_string("output", "runs/tpu_aot", "Folder for results.json and table.md.")
-
 Row = dict[str, Any]
 
 _COLUMNS = (
@@ -45,7 +36,39 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def compile_row(name: str, topology: str, batch_per_core: int) -> Row:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is compiled, see the flags of the same names."""
+
+    steps: tuple[str, ...] = ()
+    topologies: tuple[str, ...] = ("v3:2x2", "v5e:2x4")
+    batch_per_core: tuple[str, ...] = ("96",)
+    space: str = ""
+    resolution: int = 224
+    classes: int = 1000
+    precision: str = "mixed_bfloat16"
+    output: str = "runs/tpu_aot"
+
+    def space_name(self, step: str) -> str:
+        """The space that was asked for, or that of the paper of the step's method."""
+        method = step.partition("/")[0]
+        return self.space or (method if method in NAMED else "hardcore_nas")
+
+
+def define_flags() -> None:
+    """Called by the program only: tools share names of flags, and absl allows each name once."""
+    usual = Options()
+    flags.DEFINE_list("steps", [], "Which steps, by name or its beginning; all by default.")
+    flags.DEFINE_list("topologies", list(usual.topologies), "TPUs: kind and chips.")
+    flags.DEFINE_list("batch_per_core", list(usual.batch_per_core), "Images of a step on a core.")
+    flags.DEFINE_string("space", "", "Name, or file:PATH; the method's own by default.")
+    flags.DEFINE_integer("resolution", usual.resolution, "Side of the images.", lower_bound=8)
+    flags.DEFINE_integer("classes", usual.classes, "Number of classes.", lower_bound=2)
+    flags.DEFINE_string("precision", usual.precision, "Keras' dtype policy.")
+    flags.DEFINE_string("output", usual.output, "Folder for results.json and table.md.")
+
+
+def compile_row(options: Options, name: str, topology: str, batch_per_core: int) -> Row:
     """Compiles one step for all cores of a topology.
 
     Returns:
@@ -57,7 +80,7 @@ def compile_row(name: str, topology: str, batch_per_core: int) -> Row:
     """
     replicas = len(aot.topology_devices(topology))
     row: Row = {"step": name, "topology": topology, "batch_per_core": batch_per_core}
-    hlo = _lowered(name, batch_per_core, replicas)
+    hlo = _lowered(options, name, batch_per_core, replicas)
     try:
         return row | dataclasses.asdict(aot.compile_step(hlo, topology))
     except aot.AotError as error:
@@ -65,7 +88,7 @@ def compile_row(name: str, topology: str, batch_per_core: int) -> Row:
 
 
 @functools.lru_cache(maxsize=1)  # the same for TPUs with as many cores
-def _lowered(name: str, batch_per_core: int, replicas: int) -> bytes:
+def _lowered(options: Options, name: str, batch_per_core: int, replicas: int) -> bytes:
     import keras
 
     from keras_nas.tools.compiled_steps import STEPS, Setting
@@ -74,21 +97,15 @@ def _lowered(name: str, batch_per_core: int, replicas: int) -> bytes:
 
     keras.utils.clear_session()
     gc.collect()
-    keras.config.set_dtype_policy(dtype_policy(_PRECISION.value))
+    keras.config.set_dtype_policy(dtype_policy(options.precision))
     setting = Setting(
-        space=load_space(SpaceConfig(_space_name(name), _RESOLUTION.value)),
-        classes=_CLASSES.value,
+        space=load_space(SpaceConfig(options.space_name(name), options.resolution)),
+        classes=options.classes,
         batch_size=batch_per_core * replicas,
         strategy=aot.replica_strategy(replicas),
     )
     step = STEPS[name](setting)
     return TracedStep(step.function, step.specs).program(serialized=True)
-
-
-def _space_name(step: str) -> str:
-    """The flag's, or that of the paper of the step's method."""
-    method = step.partition("/")[0]
-    return _SPACE.value or (method if method in NAMED else "hardcore_nas")
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -117,38 +134,47 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _batches() -> list[int]:
+def _batches(options: Options) -> list[int]:
     try:
-        batches = [int(text) for text in _BATCHES.value]
+        batches = [int(text) for text in options.batch_per_core]
     except ValueError:
         batches = [0]
     if min(batches) < 1:
         raise app.UsageError(
-            f"--batch_per_core should be positive numbers, as 96,192; received {_BATCHES.value}."
+            f"--batch_per_core should be positive numbers, as 96,192; received "
+            f"{','.join(options.batch_per_core)}."
         )
     return batches
 
 
-def _names() -> list[str]:
+def _names(options: Options) -> list[str]:
     from keras_nas.tools.compiled_steps import STEPS
 
-    wanted = tuple(_STEPS.value)
+    wanted = options.steps
     for name in wanted:
         if not any(step.startswith(name) for step in STEPS):
             raise app.UsageError(f"no step {name!r}; there are {', '.join(STEPS)}.")
     return [step for step in STEPS if not wanted or step.startswith(wanted)]
 
 
-def _run() -> None:
+def compile_all(options: Options) -> None:
+    """Compiles what is not there yet, keeps every row at once, and prints the table.
+
+    Raises:
+      aot.AotError: the environment cannot compile for TPUs, or there is no such topology.
+      absl.app.UsageError: there is no such step, or a batch is not a positive number.
+    """
     aot.prepare_environment()
-    results = Path(_OUTPUT.value) / "results.json"
+    results = Path(options.output) / "results.json"
     rows: dict[str, Row] = files.read_json(results, "results") if results.exists() else {}
-    made_with = f"{_RESOLUTION.value}, {_CLASSES.value}, {_PRECISION.value}"
-    for batch, name, topology in itertools.product(_batches(), _names(), _TOPOLOGIES.value):
-        key = f"{name}, {topology}, {batch}, {_space_name(name)}, {made_with}"
+    made_with = f"{options.resolution}, {options.classes}, {options.precision}"
+    for batch, name, topology in itertools.product(
+        _batches(options), _names(options), options.topologies
+    ):
+        key = f"{name}, {topology}, {batch}, {options.space_name(name)}, {made_with}"
         if key not in rows:
             print(f"compiling {key}", file=sys.stderr, flush=True)
-            rows[key] = compile_row(name, topology, batch)
+            rows[key] = compile_row(options, name, topology, batch)
             files.write_json(results, rows)
             files.write_text(results.with_name("table.md"), table(rows.values()))
     print(table(rows.values()), end="")
@@ -158,11 +184,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"no arguments but flags, received {argv[1:]}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Options)}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     try:
-        _run()
+        compile_all(Options(**values | lists))
     except (aot.AotError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

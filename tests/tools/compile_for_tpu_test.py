@@ -4,8 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+from absl import app
 
 from keras_nas.tools import compile_for_tpu
 from tpu import aot
@@ -23,15 +22,16 @@ RESULT = aot.CompileResult(
 STEP = {"step": "hardcore_nas/search", "topology": "v5e:2x4", "batch_per_core": 96}
 
 
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["test"])
+OPTIONS = compile_for_tpu.Options(steps=("hardcore_nas/search",))
+
+
+def run(folder, **changes):
+    compile_for_tpu.compile_all(dataclasses.replace(OPTIONS, output=str(folder), **changes))
 
 
 @pytest.fixture
-def compiler(monkeypatch, tmp_path):
-    """Stands for the environment; returns (step, batch, topology) of what was compiled."""
+def compiler(monkeypatch):
+    """Stands for the environment; gives (step, batch, topology) of what was compiled."""
     compiled = []
 
     def compile_step(hlo, topology):
@@ -44,10 +44,9 @@ def compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(aot, "topology_devices", lambda topology: [None] * 8)
     monkeypatch.setattr(aot, "compile_step", compile_step)
     monkeypatch.setattr(
-        compile_for_tpu, "_lowered", lambda name, batch, replicas: (name, batch, replicas)
+        compile_for_tpu, "_lowered", lambda options, name, batch, replicas: (name, batch, replicas)
     )
-    with flagsaver.flagsaver(output=str(tmp_path), steps=["hardcore_nas/search"]):
-        yield compiled
+    return compiled
 
 
 def test_the_table():
@@ -68,15 +67,14 @@ def test_the_table():
 
 
 def test_what_is_there_is_not_compiled_again(compiler, tmp_path, capsys):
-    compile_for_tpu.main(["test"])
+    run(tmp_path)
     assert compiled_topologies(compiler) == ["v3:2x2", "v5e:2x4"]
     assert compiler[0][:3] == ("hardcore_nas/search", 96, 8)
     first = capsys.readouterr().out
-    compile_for_tpu.main(["test"])
+    run(tmp_path)
     assert len(compiler) == 2
     assert capsys.readouterr().out == first == (tmp_path / "table.md").read_text()
-    with flagsaver.flagsaver(resolution=128, topologies=["v5e:2x4"]):
-        compile_for_tpu.main(["test"])
+    run(tmp_path, resolution=128, topologies=("v5e:2x4",))
     assert len(compiler) == 3
     rows = json.loads((tmp_path / "results.json").read_text())
     assert len(rows) == 3
@@ -87,17 +85,15 @@ def compiled_topologies(compiled):
     return [topology for *_, topology in compiled]
 
 
-def test_a_refusal_is_a_row(compiler, capsys):
-    with flagsaver.flagsaver(batch_per_core=["96", "512"], topologies=["v5e:2x4"]):
-        compile_for_tpu.main(["test"])
+def test_a_refusal_is_a_row(compiler, tmp_path, capsys):
+    run(tmp_path, batch_per_core=("96", "512"), topologies=("v5e:2x4",))
     lines = capsys.readouterr().out.splitlines()
     assert "| 96 | 250.0 |" in lines[2]
     assert "| 512 | the compiler refuses: Used 43.76G of 15.75G hbm |" in lines[3]
 
 
-def test_steps_are_chosen_by_their_beginning(compiler):
-    with flagsaver.flagsaver(steps=["hardcore_nas/supernet"], topologies=["v3:2x2"]):
-        compile_for_tpu.main(["test"])
+def test_steps_are_chosen_by_their_beginning(compiler, tmp_path):
+    run(tmp_path, steps=("hardcore_nas/supernet",), topologies=("v3:2x2",))
     assert [name.rpartition("/")[2] for name, *_ in compiler] == [
         "stratified", "independent", "single_path",
     ]  # fmt: skip
@@ -106,19 +102,18 @@ def test_steps_are_chosen_by_their_beginning(compiler):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": ["hardcore_nas/dance"]}, "no step 'hardcore_nas/dance'; there are"),
-        ({"batch_per_core": ["many"]}, "should be positive numbers"),
-        ({"batch_per_core": ["0"]}, "should be positive numbers"),
+        ({"steps": ("hardcore_nas/dance",)}, "no step 'hardcore_nas/dance'; there are"),
+        ({"batch_per_core": ("many",)}, "should be positive numbers"),
+        ({"batch_per_core": ("0",)}, "should be positive numbers"),
     ],
 )
-def test_bad_flags(compiler, changes, message):
-    with flagsaver.flagsaver(**changes), pytest.raises(Exception, match=message):
-        compile_for_tpu.main(["test"])
+def test_bad_options(compiler, tmp_path, changes, message):
+    with pytest.raises(app.UsageError, match=message):
+        run(tmp_path, **changes)
     assert compiler == []
 
 
-def test_without_its_environment_it_ends_in_one_line(monkeypatch, tmp_path):
+def test_without_its_environment_it_says_what_it_needs(monkeypatch, tmp_path):
     monkeypatch.setitem(aot.VERSIONS, "jax", "0.0.1")
-    with flagsaver.flagsaver(output=str(tmp_path)), pytest.raises(SystemExit) as ended:
-        compile_for_tpu.main(["test"])
-    assert str(ended.value).startswith("error: compiling for a TPU needs jax 0.0.1")
+    with pytest.raises(aot.AotError, match=r"compiling for a TPU needs jax 0\.0\.1"):
+        run(tmp_path)
