@@ -23,13 +23,12 @@ from pathlib import Path
 
 from absl import app, flags
 
-from keras_nas import files
 from keras_nas.devices import DeviceError, Progress, device_from_name
 from keras_nas.progress import Bar, quiet_native_code
 from keras_nas.tools import measure
-from keras_nas.tools.comparison import Comparison, convert, measure_in_turns
+from keras_nas.tools.comparison import convert, measure_in_turns
 from keras_nas.tools.comparison_entries import ALL, read_entries
-from keras_nas.tools.comparison_page import markdown
+from keras_nas.tools.comparison_page import write
 
 _NETWORKS = flags.DEFINE_list(
     "networks", [ALL], f"Names, JSON files, work directories; {ALL}: all published networks."
@@ -44,30 +43,6 @@ _RESOLUTION = flags.DEFINE_integer(
 _ROUNDS = flags.DEFINE_integer("rounds", 8, "Rounds in each process.", lower_bound=1)
 # --config, --device, --threads, --batch, --precision and --json are the same there.
 flags.adopt_module_key_flags(measure)
-
-PICTURE = "comparison.svg"
-
-
-def write(comparison: Comparison, folder: Path) -> str:
-    """Writes page, JSON and picture into a folder, and returns the page.
-
-    There is no picture where no accuracy is known at the resolution that was measured.
-
-    Raises:
-      OSError: a file cannot be written.
-    """
-    from keras_nas.tools import comparison_plot  # importing matplotlib takes a second
-
-    points = comparison_plot.dots(comparison)
-    if points:
-        picture = comparison_plot.plot(points, comparison.device.processor)
-        files.write_bytes(folder / PICTURE, picture)
-    else:
-        (folder / PICTURE).unlink(missing_ok=True)
-    page = markdown(comparison, PICTURE if points else None)
-    files.write_json(folder / "comparison.json", comparison.to_json_object())
-    files.write_text(folder / "comparison.md", page)
-    return page
 
 
 @contextlib.contextmanager

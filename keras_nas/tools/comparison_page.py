@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from keras_nas import files
 from keras_nas.report.text import DASH, TIMES, count, decimals_for
 from keras_nas.space.published import PublishedNetwork
 from keras_nas.tools.comparison import REFERENCE, ComparedNetwork, Comparison
+
+PICTURE = "comparison.svg"
 
 
 def markdown(comparison: Comparison, picture: str | None) -> str:
@@ -119,3 +123,25 @@ def _notes(comparison: Comparison, own: bool) -> str:
             "only where those are ImageNet's."
         )
     return "\n\n".join(notes)
+
+
+def write(comparison: Comparison, folder: Path) -> str:
+    """Writes page, JSON and picture into a folder, and returns the page.
+
+    There is no picture where no accuracy is known at the resolution that was measured.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    from keras_nas.tools import comparison_plot  # importing matplotlib takes a second
+
+    points = comparison_plot.dots(comparison)
+    if points:
+        picture = comparison_plot.plot(points, comparison.device.processor)
+        files.write_bytes(folder / PICTURE, picture)
+    else:
+        (folder / PICTURE).unlink(missing_ok=True)
+    page = markdown(comparison, PICTURE if points else None)
+    files.write_json(folder / "comparison.json", comparison.to_json_object())
+    files.write_text(folder / "comparison.md", page)
+    return page

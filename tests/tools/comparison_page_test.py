@@ -8,9 +8,8 @@ import pytest
 
 from keras_nas.devices import DeviceDescription
 from keras_nas.space.published import published_network, published_networks
-from keras_nas.tools.compare import write
 from keras_nas.tools.comparison import ComparedNetwork, Comparison
-from keras_nas.tools.comparison_page import markdown
+from keras_nas.tools.comparison_page import markdown, write
 from keras_nas.tools.comparison_plot import DOT, Dot, dots, place_labels, plot
 
 
