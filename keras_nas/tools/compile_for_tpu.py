@@ -184,8 +184,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"no arguments but flags, received {argv[1:]}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Options)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    names = [field.name for field in dataclasses.fields(Options)]
+    values: Row = {name: flags.FLAGS[name].value for name in names}
+    lists: Row = {k: tuple(value) for k, value in values.items() if isinstance(value, list)}
     try:
         compile_all(Options(**values | lists))
     except (aot.AotError, ValueError, OSError) as error:
