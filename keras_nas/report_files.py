@@ -76,7 +76,7 @@ def gather(
 
 
 def gather_front(config: Config, folder: AnyPath) -> list[FrontPoint]:
-    """Every limit's network.
+    """Every limit's network, and those that the baselines found.
 
     Raises:
       ValueError, FileNotFoundError: a file is damaged or missing.
@@ -100,6 +100,9 @@ def gather_front(config: Config, folder: AnyPath) -> list[FrontPoint]:
                 accuracy=trained["accuracy"],
             )
         )
+    if config.baselines.evaluations:
+        found = files.read_json(folder / "baselines.json", "record of the baselines")["found"]
+        points += [FrontPoint(**row["point"]) for row in found]
     return points
 
 

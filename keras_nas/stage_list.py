@@ -125,6 +125,21 @@ MEASURE = Stage(
     ("latency_table.json", "network.keras", *TFLITE_FILES.values()),
     ("measurement.json",),
 )
+BASELINES = Stage(
+    "baselines",
+    "searches at random and by evolution under the same limits",
+    (
+        *TRAINING,
+        "baselines.",
+        "limits.",
+        "device.",
+        "projection.rounds",
+        "evaluation_batch_size",
+        "batch_norm_images",
+    ),
+    ("latency_table.json", "supernet.npz"),
+    ("baselines.json",),
+)
 
 
 SEARCHES = {
@@ -179,14 +194,15 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
         does=f"searches {len(limits)} architectures, one a latency limit",
         writes=tuple(f"{limit}/{name}" for limit in limits for name in SEARCH.writes),
     )
+    baselines = (BASELINES,) if config.baselines.evaluations else ()
     front = Stage(
         "front",
         "draws accuracy over latency for all limits",
         ("",),
-        ("latency_table.json", *search.writes, *_records(several)),
+        ("latency_table.json", *search.writes, *_records((*several, *baselines))),
         ("report.html", "summary.txt"),
     )
-    return (*stages[:own], search, *several, front)
+    return (*stages[:own], search, *several, *baselines, front)
 
 
 def _records(stages: Sequence[Stage]) -> tuple[str, ...]:

@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_nas import exporting_stage, hardcore_stages, measuring_stages, tf_nas_stages
+from keras_nas import (
+    baselines_stage,
+    exporting_stage,
+    hardcore_stages,
+    measuring_stages,
+    tf_nas_stages,
+)
 from keras_nas.config import RecipeConfig
 from keras_nas.context import Context, Outputs
 from keras_nas.methods import hardcore_nas
@@ -80,6 +86,7 @@ COMMON: dict[str, Callable[[Context], Outputs]] = {
         exporting_stage.export,
         measuring_stages.measure,
         report,
+        baselines_stage.baselines,
         front,
     )
 }

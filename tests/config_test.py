@@ -168,6 +168,10 @@ def test_one_limit_stays_a_number():
         ({"limits.macs": (8, 9)}, r"config\.limits\.macs should be a finite number or None"),
         ({"limits.latency_ms": (8, 8.0000001)}, "differ in their first 6 digits"),
         ({"limits.latency_ms": (7, 8, 9)}, r"batch_size is 128, which 3 latency .* multiple of 3"),
+        (
+            {"limits.latency_ms": (7, 8), "baselines.evaluations": 5},
+            r"should be 0, or at least config\.baselines\.population; received 5 and 8",
+        ),
         ({"limits.latency_ms": (7, 8), "method": "tf_nas"}, "searches under one limit"),
     ],
 )

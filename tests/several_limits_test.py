@@ -3,6 +3,7 @@
 Stages are stand-ins that write down what they saw.
 """
 
+import dataclasses
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from keras_nas.report_files import gather_front
 from keras_nas.stage_list import stages_of
 
 SHARED = ["profile", "pretrain", "supernet", "search"]
+LAST = [("", "baselines"), ("", "front")]
 OWN = ["project", "finetune", "export", "measure", "report"]
 NAMES = ["limit_0.25_of_range", "limit_0.5_of_range"]
 
@@ -63,8 +65,8 @@ def whole(limit):
 def test_each_limit_has_its_own_folder(config, tmp_path, ran):
     lines = run(config, tmp_path)
     expected = [("", name) for name in SHARED]
-    assert ran == [*expected, *whole(NAMES[0]), *whole(NAMES[1]), ("", "front")]
-    assert f"[5/15] {NAMES[0]}/project: done in 0 s" in lines
+    assert ran == [*expected, *whole(NAMES[0]), *whole(NAMES[1]), *LAST]
+    assert f"[5/16] {NAMES[0]}/project: done in 0 s" in lines
     assert sum(line.startswith("resource") for line in lines) == 2  # a feasibility table a limit
     for fraction, name in zip((0.25, 0.5), NAMES, strict=True):
         for file in ("architecture.json", "network.keras", "measurement.json", "report.html"):
@@ -80,7 +82,7 @@ def test_each_limit_has_its_own_folder(config, tmp_path, ran):
 def test_what_is_up_to_date_stays(config, tmp_path, ran):
     run(config, tmp_path)
     ran.clear()
-    assert len([line for line in run(config, tmp_path) if "up to date" in line]) == 15
+    assert len([line for line in run(config, tmp_path) if "up to date" in line]) == 16
     assert ran == []
     config.finetune.epochs = 1.0
     run(config, tmp_path)
@@ -97,7 +99,7 @@ def test_another_limit_keeps_what_is_shared(config, tmp_path, ran):
     ran.clear()
     config.limits.latency_fraction = (0.25, 0.5, 0.75)
     run(config, tmp_path)
-    assert [stage for limit, stage in ran if not limit] == ["search", "front"]
+    assert [stage for limit, stage in ran if not limit] == ["search", "baselines", "front"]
     assert ("limit_0.75_of_range", "project") in ran
 
 
@@ -152,7 +154,14 @@ def test_the_front_is_gathered_from_each_folder(config, tmp_path):
         }
         for file, record in records.items():
             (folder / f"{file}.json").write_text(json.dumps(record))
-    assert gather_front(config, tmp_path) == [
+    expected = [
         FrontPoint("search", name, number, 0.5, 0.25, 0.75, 0.125, 0.5)
         for number, name in enumerate(NAMES, 1)
     ]
+    baseline = FrontPoint("random", NAMES[0], 1.0, 0.5, 0.125)
+    record = {"found": [{"point": dataclasses.asdict(baseline)}]}
+    (tmp_path / "baselines.json").write_text(json.dumps(record))
+    assert gather_front(config, tmp_path) == [*expected, baseline]
+    config.baselines.evaluations = 0
+    assert gather_front(config, tmp_path) == expected
+    assert "baselines" not in [stage.name for stage in stages_of(config)]

@@ -1,5 +1,6 @@
 """The settings of one experiment, typed and validated."""
 
+from keras_nas.config.baselines import BaselinesConfig
 from keras_nas.config.schema import (
     AndroidConfig,
     Config,
@@ -16,6 +17,7 @@ from keras_nas.config.types import flatten
 
 __all__ = [
     "AndroidConfig",
+    "BaselinesConfig",
     "Config",
     "DataConfig",
     "DeviceConfig",

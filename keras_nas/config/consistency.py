@@ -72,6 +72,11 @@ def _check_several(config: Config) -> None:
             f"config.limits.{way} should be limits that differ in their first 6 digits; received "
             f"{values}."
         )
+    if 0 < config.baselines.evaluations < config.baselines.population:
+        raise ValueError(
+            "config.baselines.evaluations should be 0, or at least config.baselines.population; "
+            f"received {config.baselines.evaluations} and {config.baselines.population}."
+        )
     if config.search.batch_size % len(values):
         raise ValueError(
             f"config.search.batch_size is {config.search.batch_size}, which {len(values)} latency "

@@ -6,6 +6,7 @@ command line (`--config.limits.latency_ms=12`).
 
 import dataclasses
 
+from keras_nas.config.baselines import BaselinesConfig
 from keras_nas.config.consistency import check_together
 from keras_nas.config.ranges import CHOICES, RANGES
 from keras_nas.config.tf_nas import TFNASConfig
@@ -234,6 +235,7 @@ class Config:
       method: of the search, `hardcore_nas` (stages pretrain, supernet, search, project) or `tf_nas`
         (search, project).
       space, data, device, limits, search, projection, tf_nas: see their classes.
+      baselines: what several limits are compared with.
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
       precision: of training, `float32` or `mixed_bfloat16`.
@@ -260,6 +262,7 @@ class Config:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
     tf_nas: TFNASConfig = dataclasses.field(default_factory=TFNASConfig)
+    baselines: BaselinesConfig = dataclasses.field(default_factory=BaselinesConfig)
     finetune: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     train: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     final: str = "finetune"
