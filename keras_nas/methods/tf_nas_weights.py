@@ -102,9 +102,14 @@ def _move(
         velocity.assign(v)
         variable.assign_sub(step)
     else:
+        # On handles, since a TPU's distributed variables have no scatter methods.
         rows = tf.expand_dims(row, 0)  # [1]
-        velocity.scatter_update(tf.IndexedSlices(tf.expand_dims(v, 0), rows))
-        variable.scatter_sub(tf.IndexedSlices(tf.expand_dims(step, 0), rows))
+        tf.raw_ops.ResourceScatterUpdate(
+            resource=velocity.handle, indices=rows, updates=tf.expand_dims(v, 0)
+        )
+        tf.raw_ops.ResourceScatterSub(
+            resource=variable.handle, indices=rows, updates=tf.expand_dims(step, 0)
+        )
 
 
 def weight_step(

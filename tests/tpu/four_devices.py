@@ -12,13 +12,16 @@ from pathlib import Path
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_nas.layers.batch_norm import FusedBatchNormalization
 from keras_nas.layers.sampling import deal, gumbel_one_hot, shared_gumbel_one_hot
+from keras_nas.layers.tf_nas_updates import Update
 from keras_nas.methods.runtime import Runtime
+from keras_nas.methods.tf_nas_weights import PathSGD
 from keras_nas.training.mixup import mixup
 from tpu.distribution import divided
 from tpu.evaluation import evaluate, predict
@@ -159,6 +162,36 @@ def check_a_batch_that_does_not_divide_names_the_setting():
         runtime.check_batch_size("config.search.batch_size", 10)
     with pytest.raises(ValueError, match=r"in whole groups .* a multiple of 8, or fewer devices"):
         runtime.check_batch_size("config.train.batch_size", 12, mixup=0.2)
+
+
+def check_rows_of_equal_stacks_move_as_on_one_device():
+    """Weights and velocities of TF-NAS' optimizer, where two variables have the same shape."""
+    gradients = tf.random.stateless_normal([8, 2, 3], SEED)
+    results = []
+    for strategy in (FOUR, ONE):
+        with strategy.scope():
+            stacks = [
+                keras.Variable(np.full((2, 3), value, np.float32), aggregation="only_first_replica")
+                for value in (1.0, 2.0)
+            ]
+            optimizer = PathSGD(stacks, momentum=0.9, weight_decay=0.1, clip=0.5)
+
+        def step(own, stacks=stacks, optimizer=optimizer):
+            means = tf.reduce_mean(own, 0)  # [2, 3]
+            updates = [
+                Update(stack, tf.constant(row), means[row] * (1.0 + number), tf.ones(3))
+                for number, stack in enumerate(stacks)
+                for row in (0, 1)
+            ]
+            return optimizer.apply(updates, tf.constant(0.1))
+
+        for _ in range(3):
+            on_four(step, gradients) if strategy is FOUR else step(gradients)
+        variables = [v.value for v in (*stacks, *optimizer.variables)]
+        results.append([strategy.experimental_local_results(v) for v in variables])
+    for several, (alone,) in zip(*results, strict=True):
+        for value in several:
+            np.testing.assert_allclose(value, alone, rtol=1e-5, atol=1e-6)
 
 
 if __name__ == "__main__":
