@@ -18,16 +18,19 @@ import tensorflow as tf
 
 from keras_nas.config import RecipeConfig, SearchConfig
 from keras_nas.config.single_path import SinglePathConfig
+from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.examples import Examples
 from keras_nas.data.sources import Source, Split
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search, hardcore_nas, single_path
+from keras_nas.methods import frank_wolfe_search, hardcore_nas, single_path, tf_nas
 from keras_nas.methods.classification import evaluation_step
 from keras_nas.methods.runtime import Runtime
+from keras_nas.methods.tf_nas_schedule import WEIGHT_STEPS
 from keras_nas.models import Supernet
 from keras_nas.resources import RuntimeModel, cost_model, piece_macs
-from keras_nas.space import SearchSpace, StagedSpace
+from keras_nas.resources.width_latency import Curve, WidthLatency
+from keras_nas.space import SearchSpace, StagedSpace, TFNASSpace
 from tpu.phase import Metrics, Phase
 
 
@@ -148,10 +151,12 @@ class _Recorder(Runtime):
         raise _Recorded(phase)
 
 
-def _of_phase(setting: Setting, method: Callable[[Runtime], Any]) -> CompiledStep:
+def _of_phase(setting: Setting, method: Callable[[Runtime], Any], batches: int = 1) -> CompiledStep:
+    """The step of the first phase of a method, which takes so many batches."""
     phase = setting.phase(method)
-    specs = ((setting.images, setting.labels), tf.TensorSpec((), tf.int64))
-    return setting.step(phase.step, specs, phase)
+    batch = (setting.images, setting.labels)
+    inputs = batch if batches == 1 else (batch,) * batches
+    return setting.step(phase.step, (inputs, tf.TensorSpec((), tf.int64)), phase)
 
 
 def _configurations(setting: Setting) -> SearchSpace:
@@ -228,6 +233,33 @@ def _single_path(setting: Setting) -> CompiledStep:
     )
 
 
+def _tf_nas(changes: dict[str, Any], setting: Setting) -> CompiledStep:
+    space = setting.space
+    if not isinstance(space, TFNASSpace):
+        raise ValueError(
+            f"the steps of TF-NAS need a space of operations with widths; {space.name!r} is of "
+            "another kind."
+        )
+    settings = TFNASConfig(batch_size=setting.batch_size, **changes)
+    # The program is the same for any latency: here a width takes its own number of milliseconds.
+    curves = tuple(
+        tuple(
+            Curve(*[np.array(space.knots(block, operation), np.float64)] * 2)
+            for operation in range(len(space.operations))
+        )
+        for block in range(len(space.blocks))
+    )
+    latency = WidthLatency(space, 1.0, curves)
+    target_ms = sum(latency.range_ms()) / 2
+    return _of_phase(
+        setting,
+        lambda runtime: tf_nas.search_tf_nas(
+            space, latency, target_ms, settings, setting.examples, runtime
+        ),
+        batches=1 if settings.warmup_epochs else WEIGHT_STEPS + 1,
+    )
+
+
 def _evaluation(setting: Setting) -> CompiledStep:
     step = evaluation_step(setting.heaviest())
     return setting.step(step, ((setting.images, setting.labels),))
@@ -246,6 +278,11 @@ STEPS: dict[str, Callable[[Setting], CompiledStep]] = {
     "hardcore_nas/search": _search,
     "hardcore_nas/finetune": _finetune,
     "single_path/search": _single_path,
+    "tf_nas/warmup": functools.partial(_tf_nas, {}),
+    "tf_nas/search": functools.partial(_tf_nas, {"warmup_epochs": 0}),
+    "tf_nas/search/share_weights": functools.partial(
+        _tf_nas, {"warmup_epochs": 0, "share_weights": True}
+    ),
     "evaluation": _evaluation,
     "batch_norm_statistics": _batch_norm,
 }

@@ -4,7 +4,14 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
+from keras_nas.space import (
+    ElasticStage,
+    Head,
+    SearchSpace,
+    Stem,
+    TFNASOperation,
+    TFNASSpace,
+)
 from keras_nas.tools.compiled_steps import STEPS, Setting
 from tpu import aot
 from tpu.lowering import TracedStep, dynamic_shapes
@@ -13,19 +20,27 @@ VECTOR = tf.TensorSpec((8,), tf.int32)
 NUMBER = tf.TensorSpec((), tf.int32)
 
 
-@pytest.fixture(scope="module")
-def space():
-    """One stage with a choice of depth, and every kind of block choice."""
-    return SearchSpace(
-        name="tiny",
-        stem=Stem(channels=8, stride=2),
-        stages=(ElasticStage(8, 1, min_depth=1, max_depth=2),),
-        kernel_sizes=(3, 5),
-        expansion_ratios=(2,),
-        se_ratios=(0, 0.25),
-        head=Head(features=8),
-        resolution=8,
-    )
+SPACE = SearchSpace(
+    name="tiny",
+    stem=Stem(channels=8, stride=2),
+    stages=(ElasticStage(8, 1, min_depth=1, max_depth=2),),
+    kernel_sizes=(3, 5),
+    expansion_ratios=(2,),
+    se_ratios=(0, 0.25),
+    head=Head(features=8),
+    resolution=8,
+)
+"""One stage with a choice of depth, and every kind of block choice."""
+
+TF_NAS_SPACE = TFNASSpace(
+    name="tiny",
+    stem=Stem(4, 3, 2, "relu"),
+    stages=(ElasticStage(4, 1, "swish", min_depth=1, max_depth=1),),
+    operations=(TFNASOperation(3, 2, 4, se=1), TFNASOperation(5, 2, 4)),
+    head=Head(8, "swish", before_pooling=True),
+    resolution=8,
+)
+"""One block; a further one would only repeat its operations."""
 
 
 @pytest.fixture
@@ -37,9 +52,10 @@ def bfloat16():
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_step_compiles_for_a_tpu(name, space, bfloat16):
+def test_every_step_compiles_for_a_tpu(name, bfloat16):
     """As one of two replicas, since that program has more in it than the one of a single device."""
     strategy = aot.replica_strategy(2)
+    space = TF_NAS_SPACE if name.startswith("tf_nas/") else SPACE
     step = STEPS[name](Setting(space=space, classes=10, batch_size=16, strategy=strategy))
     traced = TracedStep(step.function, step.specs)
     assert traced.unsuitable() == []
@@ -47,8 +63,7 @@ def test_every_step_compiles_for_a_tpu(name, space, bfloat16):
     assert dynamic_shapes(program) == []
     assert "f64[" not in program
     assert "bf16[" in program
-    trains = any(part in name for part in ("pretrain", "supernet", "search", "finetune"))
-    assert ("all-reduce(" in program) == (trains or name == "batch_norm_statistics")
+    assert ("all-reduce(" in program) == (name != "evaluation")
 
 
 @pytest.mark.parametrize(
@@ -118,3 +133,17 @@ def test_specs_may_be_nested():
     traced = TracedStep(step, ((tf.TensorSpec((2, 3)), VECTOR), NUMBER))
     assert "f32[2,3]" in traced.program()
     assert isinstance(traced.program(serialized=True), bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tf_nas/search", "TF-NAS need a space of operations with widths; 'tiny' is of another"),
+        ("hardcore_nas/search", "HardCoRe-NAS need a space of configurations; 'tiny' is of anoth"),
+    ],
+)
+def test_a_space_of_another_method_is_refused(name, message):
+    space = SPACE if name.startswith("tf_nas/") else TF_NAS_SPACE
+    setting = Setting(space=space, classes=10, batch_size=16, strategy=aot.replica_strategy(2))
+    with pytest.raises(ValueError, match=message):
+        STEPS[name](setting)

@@ -20,7 +20,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata
 
-from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
+from keras_nas.space import (
+    ElasticStage,
+    Head,
+    SearchSpace,
+    Stem,
+    TFNASOperation,
+    TFNASSpace,
+)
 from keras_nas.tools.compiled_steps import STEPS, Setting
 from tpu.loop import CompiledLoop
 from tpu.lowering import UNSUITABLE
@@ -36,6 +43,15 @@ SPACE = SearchSpace(
     expansion_ratios=(2,),
     se_ratios=(0, 0.25),
     head=Head(features=8),
+    resolution=8,
+)
+
+TF_NAS_SPACE = TFNASSpace(
+    name="tiny",
+    stem=Stem(4, 3, 2, "relu"),
+    stages=(ElasticStage(4, 1, "swish", min_depth=1, max_depth=1),),
+    operations=(TFNASOperation(3, 2, 4, se=1), TFNASOperation(5, 2, 4)),
+    head=Head(8, "swish", before_pooling=True),
     resolution=8,
 )
 
@@ -104,9 +120,10 @@ def traced(phase, strategy):
 def main():
     strategy = stand_in_strategy()
     keras.config.set_dtype_policy("mixed_bfloat16")
-    setting = Setting(space=SPACE, classes=10, batch_size=8 * CORES, strategy=strategy)
     found = {}
     for name in sys.argv[1:] or STEPS:
+        space = TF_NAS_SPACE if name.startswith("tf_nas/") else SPACE
+        setting = Setting(space=space, classes=10, batch_size=8 * CORES, strategy=strategy)
         step = STEPS[name](setting)
         if step.phase is not None:
             found[name] = traced(step.phase, strategy)
