@@ -3,8 +3,8 @@
     python -m benchmarks.replicas                       # 4 logical CPU devices, float32
     python -m benchmarks.replicas --precision=mixed_bfloat16
 
-Runs ten steps of each phase of HardCoRe-NAS, on a space of two blocks and digits, once on one
-device and once on several, from the same start, and prints by how much what the phase keeps
+Runs ten steps of each phase of HardCoRe-NAS and TF-NAS, on spaces of two blocks and digits, once on
+one device and once on several, from the same start, and prints by how much what the phase keeps
 differs: weights, batch-norm statistics, optimizer, averages, probabilities; and by how much the
 devices differ from one another. The last line is all of it as JSON.
 """
@@ -23,14 +23,16 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_nas.config import DataConfig, RecipeConfig, SearchConfig
+from keras_nas.config import DataConfig, RecipeConfig, SearchConfig, TFNASConfig
 from keras_nas.data.examples import Examples, load_examples
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search, hardcore_nas
+from keras_nas.methods import frank_wolfe_search, hardcore_nas, tf_nas
 from keras_nas.methods.runtime import Runtime
+from keras_nas.methods.tf_nas_schedule import WEIGHT_STEPS
 from keras_nas.models import Supernet
 from keras_nas.resources import cost_model, piece_macs
-from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
+from keras_nas.resources.width_latency import Curve, WidthLatency
+from keras_nas.space import ElasticStage, Head, SearchSpace, Stem, TFNASOperation, TFNASSpace
 from keras_nas.training.precision import dtype_policy
 from tpu.phase import Metrics, Phase
 from tpu.strategy import strategy_for
@@ -51,6 +53,14 @@ SPACE = SearchSpace(
     expansion_ratios=(2, 3),
     se_ratios=(0, 0.25),
     head=Head(features=16),
+    resolution=8,
+)
+TF_NAS_SPACE = TFNASSpace(
+    name="small",
+    stem=Stem(4, 3, 2, "relu"),
+    stages=(ElasticStage(4, 1, "swish", 1, 2),),
+    operations=(TFNASOperation(3, 2, 4, 1), TFNASOperation(5, 2, 4)),
+    head=Head(0, "swish"),
     resolution=8,
 )
 
@@ -123,6 +133,29 @@ def search(solve_on_device: bool) -> Callable[[Examples, Runtime], None]:
     return run
 
 
+def search_tf_nas(share_weights: bool) -> Callable[[Examples, Runtime], None]:
+    def run(examples: Examples, runtime: Runtime) -> None:
+        # Two epochs: between them widths change.
+        epochs = 2
+        used = _STEPS.value * WEIGHT_STEPS * BATCH_SIZE // epochs
+        settings = TFNASConfig(
+            epochs=epochs, warmup_epochs=0, batch_size=BATCH_SIZE, share_weights=share_weights
+        )
+        bounds = np.stack([TF_NAS_SPACE.smallest_widths(), TF_NAS_SPACE.largest_widths()], 2)
+        # A millisecond a channel, a tenth more with the larger kernel.
+        curves = tuple(
+            tuple(Curve(widths, (1.0 + 0.1 * o) * widths) for o, widths in enumerate(row))
+            for row in bounds.astype(np.float64)
+        )
+        latency = WidthLatency(TF_NAS_SPACE, 1.0, curves)
+        few = dataclasses.replace(examples, fitted=examples.fitted[:used])
+        tf_nas.search_tf_nas(
+            TF_NAS_SPACE, latency, sum(latency.range_ms()) / 2, settings, few, runtime
+        )
+
+    return run
+
+
 PHASES: dict[str, Callable[[Examples, Runtime], None]] = {
     "pretrain": pretrain,
     "stratified": supernet("stratified"),
@@ -131,6 +164,8 @@ PHASES: dict[str, Callable[[Examples, Runtime], None]] = {
     "finetune": finetune,
     "search": search(False),
     "search_on_device": search(True),
+    "tf_nas": search_tf_nas(False),
+    "tf_nas_share_weights": search_tf_nas(True),
 }
 
 
