@@ -37,20 +37,16 @@ def baselines(context: Context) -> Outputs:
     config, space, supernet = context.config, context.space_of(SearchSpace), context.supernet()
     settings, batch_size = config.baselines, config.evaluation_batch_size
     runtime = Runtime(context.checkpoints, context.strategy)
-    images = config.batch_norm_images
-    on_held_out = one_shot_accuracy(
+    accuracy = one_shot_accuracy(
         supernet,
         context.examples,
         runtime,
         batch_size,
-        batch_norm_images=images,
+        batch_norm_images=config.batch_norm_images,
         held_out_images=settings.images,
     )
-    on_test = one_shot_accuracy(
-        supernet, context.examples, runtime, batch_size, batch_norm_images=images
-    )
     chief = is_chief(context.strategy)
-    fitness = remembered(on_held_out, context.checkpoints / "evaluated.json", writes=chief)
+    fitness = remembered(accuracy, context.checkpoints / "evaluated.json", writes=chief)
     from_chief(context.strategy, 0)  # until every host has read what there is
     rows: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
@@ -67,7 +63,7 @@ def baselines(context: Context) -> Outputs:
                     name=name,
                     limit_ms=float(values[0]),
                     predicted_ms=float(costs.exact_cost(*found.choice)[0]),
-                    one_shot_accuracy=on_test(found.choice),
+                    one_shot_accuracy=accuracy(found.choice, test=True),
                     measured_ms=measured[0],
                     spread_ms=measured[1],
                 )

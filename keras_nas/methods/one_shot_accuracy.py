@@ -29,8 +29,8 @@ def one_shot_accuracy(
     batch_size: int,
     *,
     batch_norm_images: int,
-    held_out_images: int | None = None,
-) -> Callable[[Choice], float]:
+    held_out_images: int,
+) -> Callable[..., float]:
     """A function from an architecture to its accuracy with its own batch-norm statistics.
 
     Equal to building the network with `Supernet.extract`, re-estimating its batch norm and
@@ -43,10 +43,11 @@ def one_shot_accuracy(
       runtime: where.
       batch_size: images in a step of evaluation.
       batch_norm_images: fitted images that statistics are estimated on.
-      held_out_images: accuracy is that on so many held-out images, at most; None: on the test set.
+      held_out_images: so many held-out images, at most, are evaluated on.
 
     Returns:
-      A function of depth entries [S] and configurations [B].
+      A function of depth entries [S] with configurations [B], and of `test`: whether its accuracy
+      is that on all test images instead.
     """
     space = supernet.space
     with runtime.strategy.scope():
@@ -63,18 +64,16 @@ def one_shot_accuracy(
     batches = tf.data.Dataset.from_tensor_slices(images).batch(
         BATCH_NORM_BATCH, drop_remainder=len(images) >= BATCH_NORM_BATCH
     )
-    held_out = held_out_images is not None
-    if held_out:
-        examples = dataclasses.replace(examples, held_out=examples.held_out[:held_out_images])
+    examples = dataclasses.replace(examples, held_out=examples.held_out[:held_out_images])
     own_batch = batch_size // examples.host[1]
     totals = evaluator(evaluation_step(forward), runtime.strategy, own_batch)
 
-    def accuracy(choice: Choice) -> float:
+    def accuracy(choice: Choice, *, test: bool = False) -> float:
         depth, configuration = choice
         alpha.assign(np.eye(alpha.shape[1], dtype=np.float32)[configuration])
         beta.assign(np.eye(beta.shape[1], dtype=np.float32)[depth])
         reestimate_batch_norm(supernet, in_training, batches)
-        sums = totals(examples.evaluation(batch_size, held_out=held_out))
+        sums = totals(examples.evaluation(batch_size, held_out=not test))
         return sums["correct"] / sums[EXAMPLES]
 
     return accuracy
