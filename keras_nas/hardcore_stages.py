@@ -116,25 +116,30 @@ def project(context: Context) -> Outputs:
         network = hardcore_nas.extract_network(
             context.supernet(), architecture, context.examples, config.batch_norm_images
         )
-    if config.limits.peak_memory_bytes is not None:
-        _check_memory(context, network, config.limits.peak_memory_bytes)
+    _check_file(context, network)
     runtime = Runtime(context.checkpoints, context.strategy)
     reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
     record = projection_record(method, costs, limits, candidates, rounds, choice, reached)
     return {"projection.json": record, "architecture.json": architecture.to_json()}
 
 
-def _check_memory(context: Context, network: keras.Model, limit_bytes: float) -> None:
-    """Raises ValueError where LiteRT plans more memory than the formula and the limit say."""
-    precision = file_precision(context.table)
-    file = convert(network, precision, context.examples.sample(8).numpy())
-    planned = activation_arena_bytes(file)
-    if planned > limit_bytes:
-        raise ValueError(
-            f"LiteRT plans {planned} bytes for the activations of the found network, over the "
-            f"limit of {limit_bytes:.0f}: its planner leaves gaps that the formula does not see. "
-            f"Set config.limits.peak_memory_bytes to {limit_bytes**2 / planned:.0f} and run again."
-        )
+def _check_file(context: Context, network: keras.Model) -> None:
+    """Raises ValueError where the file's size, or LiteRT's plan for its memory, is over a limit:
+    until here both are known by formula."""
+    limits = context.config.limits
+    if limits.tflite_bytes is None and limits.peak_memory_bytes is None:
+        return
+    file = convert(network, file_precision(context.table), context.examples.sample(8).numpy())
+    for name, limit, found in (
+        ("tflite_bytes", limits.tflite_bytes, len(file)),
+        ("peak_memory_bytes", limits.peak_memory_bytes, activation_arena_bytes(file)),
+    ):
+        if limit is not None and found > limit:
+            raise ValueError(
+                f"the found network has {name} {found}, over the limit {limit:.0f}, though by "
+                "formula it keeps it (LiteRT's planner may leave gaps in memory). Set "
+                f"config.limits.{name} to {limit**2 / found:.0f} and run again."
+            )
 
 
 STAGES: dict[str, Callable[[Context], Outputs]] = {
