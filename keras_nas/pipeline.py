@@ -70,20 +70,7 @@ def run(
       FileNotFoundError: the file that fine-tuning starts from is not there.
       OSError: the work directory cannot be written, or another process works in it.
     """
-    config.validate()
-    stages = stages_of(config)
-    unknown = sorted(set(names) - {stage.name for stage in stages})
-    if unknown:
-        raise ValueError(
-            f"unknown stage {unknown[0]!r}; stages of this experiment are "
-            f"{', '.join(dict.fromkeys(stage.name for stage in stages))}."
-        )
-    method_space(config)
-    device_from_name(config.device.name, config.device)
-    if config.finetune.init and not Path(config.finetune.init).is_file():
-        raise FileNotFoundError(
-            f"no network at {config.finetune.init}; check config.finetune.init."
-        )
+    stages = _checked_stages(config, names)
     folder = to_path(work_directory)
     team = Team(config)
     if not team.is_chief:
@@ -123,6 +110,25 @@ def run(
             if stage is PROFILE:
                 _check_limits(config, folder, tell)
         team.agree()
+
+
+def _checked_stages(config: Config, names: Sequence[str]) -> tuple[Stage, ...]:
+    """The experiment's stages, once all that can be checked before it starts is right."""
+    config.validate()
+    stages = stages_of(config)
+    unknown = sorted(set(names) - {stage.name for stage in stages})
+    if unknown:
+        raise ValueError(
+            f"unknown stage {unknown[0]!r}; stages of this experiment are "
+            f"{', '.join(dict.fromkeys(stage.name for stage in stages))}."
+        )
+    method_space(config)
+    device_from_name(config.device.name, config.device)
+    if config.finetune.init and not Path(config.finetune.init).is_file():
+        raise FileNotFoundError(
+            f"no network at {config.finetune.init}; check config.finetune.init."
+        )
+    return stages
 
 
 def _new_context(

@@ -99,26 +99,13 @@ def search_several(
         than one resource with `solve_on_device`.
     """
     dtype = runtime.iterate_dtype
-    # Short of the limits by what rounding may add: the iterates then keep the limits themselves.
-    limits = np.asarray(limits, np.float64)
-    if dtype != tf.float64:
-        limits = limits * (1 - ROUNDING[dtype])
+    limits = _kept_in(dtype, np.asarray(limits, np.float64))
     sets, resources = limits.shape
     if settings.solve_on_device and resources != 1:
         raise ValueError(
             f"solve_on_device works with one limit, received {resources}; solve between steps."
         )
-    starts = [
-        STARTS[settings.start](
-            costs.alpha_costs,
-            costs.beta_costs,
-            costs.fixed,
-            own,
-            costs.allowed_alpha,
-            costs.allowed_beta,
-        )
-        for own in limits
-    ]
+    starts = [_start(settings.start, costs, own) for own in limits]
     _check_batch_size(settings.batch_size, sets, runtime)
     plan = _plan(costs, limits, settings, examples)
     alphas, betas = (np.stack(block) for block in zip(*starts, strict=True))
@@ -147,6 +134,17 @@ def search_several(
         SearchResult(*start, *end, [own_metrics(row, k, sets) for row in history])
         for k, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
+
+
+def _kept_in(dtype: tf.DType, limits: np.ndarray) -> np.ndarray:
+    """Short of the limits by what rounding may add, so that the iterates keep the limits."""
+    return limits if dtype == tf.float64 else limits * (1 - ROUNDING[dtype])
+
+
+def _start(name: str, costs: StagedCosts, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha and beta that keep the limits [R]."""
+    allowed = costs.allowed_alpha, costs.allowed_beta
+    return STARTS[name](costs.alpha_costs, costs.beta_costs, costs.fixed, limits, *allowed)
 
 
 def _check_batch_size(images: int, sets: int, runtime: Runtime) -> None:

@@ -74,14 +74,7 @@ def search(
     with runtime.strategy.scope():
         keras.utils.set_random_seed(examples.seed)
         supernet = SinglePathSupernet(space, examples.source.classes, formulation)
-        optimizer = rmsprop(
-            _learning_rate(examples, settings),
-            supernet.trainable_variables,
-            rho=settings.rho,
-            momentum=settings.momentum,
-            epsilon=settings.epsilon,
-            l2=settings.weight_decay,
-        )
+        optimizer = _optimizer(supernet, examples, settings)
         average = None
         if settings.weight_average:
             average = WeightAverage(supernet.variables, settings.weight_average)
@@ -119,6 +112,19 @@ def search(
         supernet.configurations(), supernet.margins(), model.expected_ms(gates), history
     )
     return supernet, result
+
+
+def _optimizer(
+    supernet: SinglePathSupernet, examples: Examples, settings: SinglePathConfig
+) -> keras.Optimizer:
+    return rmsprop(
+        _learning_rate(examples, settings),
+        supernet.trainable_variables,
+        rho=settings.rho,
+        momentum=settings.momentum,
+        epsilon=settings.epsilon,
+        l2=settings.weight_decay,
+    )
 
 
 def _learning_rate(examples: Examples, settings: SinglePathConfig) -> StaircaseDecay:
