@@ -1,7 +1,7 @@
 """Shortens a `.tflite` file without changing what it computes.
 
 TensorFlow names a tensor after all operations that were fused into it, some hundred letters each,
-which in a small network are a tenth of the file.
+which is several percent of a small network's file.
 """
 
 from __future__ import annotations
