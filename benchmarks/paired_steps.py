@@ -17,9 +17,11 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_nas.space import SPACES, SearchSpace
+from keras_nas.space import SPACES, TF_NAS_SPACES, StagedSpace
 
-_SPACE = flags.DEFINE_enum("space", None, list(SPACES), "Name of the space.")
+KNOWN: dict[str, StagedSpace] = {**SPACES, **TF_NAS_SPACES}
+
+_SPACE = flags.DEFINE_enum("space", None, list(KNOWN), "Name of the space.")
 _RESOLUTION = flags.DEFINE_integer("resolution", 64, "Side of the images, pixels.")
 _BATCH = flags.DEFINE_integer("batch", 24, "Images a step.")
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes.")
@@ -29,9 +31,10 @@ _MEMORY = flags.DEFINE_bool("memory", True, "Measure peak memory too, in fresh p
 _ONLY = flags.DEFINE_multi_string("only", [], "Steps to run; by default all.")
 _PEAK = flags.DEFINE_bool("peak", False, "Print the peak memory of the step in --only, in MiB.")
 
-Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], object]
 """Images, labels and a [2] seed -> something to wait for."""
-MakeStep = Callable[[SearchSpace], Step]
+MakeStep = Callable[..., Step]
+"""A space -> a step on it."""
 
 
 def batch_size() -> int:
@@ -44,7 +47,7 @@ def classes() -> int:
     return _CLASSES.value
 
 
-def compiled_steps(steps: Mapping[str, MakeStep], space: SearchSpace) -> dict[str, Callable]:
+def compiled_steps(steps: Mapping[str, MakeStep], space: StagedSpace) -> dict[str, Callable]:
     """Steps by name, compiled and run twice; each takes its number and waits for the end."""
     generator = np.random.default_rng(0)
     shape = (_BATCH.value, *space.input_shape)
@@ -71,11 +74,11 @@ def time_interleaved(runs: Mapping[str, Callable[[int], None]]) -> dict[str, np.
     """Wall and CPU seconds a step of each: name -> [2, rounds]."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     order = random.Random(0)
-    for _ in range(_ROUNDS.value):
+    for turn in range(_ROUNDS.value):
         for name in order.sample(list(runs), len(runs)):
             wall, cpu = time.perf_counter(), time.process_time()
             for number in range(_STEPS.value):
-                runs[name](number)
+                runs[name](2 + turn * _STEPS.value + number)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             seconds[name].append((wall / _STEPS.value, cpu / _STEPS.value))
     return {name: np.array(samples).T for name, samples in seconds.items()}
@@ -102,20 +105,32 @@ def measure_peak(module: str, name: str, space: str) -> float:
 
 
 def run_benchmark(
-    module: str, steps: Mapping[str, MakeStep], reference: str, default_space: str
+    module: str,
+    steps: Mapping[str, MakeStep],
+    references: str | Mapping[str, str],
+    default_space: str,
 ) -> None:
-    """Measures `steps` of `module`, as the flags say, and prints them against `reference`."""
+    """Measures `steps` of `module`, as the flags say, and prints them.
+
+    Args:
+      module: that is started again to measure peak memory.
+      steps: name -> what makes the step.
+      references: the step that all are compared with, or each one's own.
+      default_space: name.
+    """
+    if isinstance(references, str):
+        references = dict.fromkeys(steps, references)
     names = _ONLY.value or list(steps)
     if unknown := set(names) - set(steps):
         raise app.UsageError(f"unknown steps {sorted(unknown)}; one of {', '.join(steps)}.")
     space_name = _SPACE.value or default_space
-    space = dataclasses.replace(SPACES[space_name], resolution=_RESOLUTION.value)
+    space = dataclasses.replace(KNOWN[space_name], resolution=_RESOLUTION.value)
     if _PEAK.value:
         before = peak_mib()
         compiled_steps({name: steps[name] for name in names}, space)
         print(peak_mib() - before)
         return
-    names = [reference, *(name for name in names if name != reference)]
+    names = [name for name in steps if name in {*names, *(references[name] for name in names)}]
     # Before this process fills the memory itself.
     peaks = {n: measure_peak(module, n, space_name) for n in names} if _MEMORY.value else {}
     seconds = time_interleaved(compiled_steps({name: steps[name] for name in names}, space))
@@ -123,13 +138,14 @@ def run_benchmark(
         f"{space_name}, {_RESOLUTION.value}x{_RESOLUTION.value}, batch {_BATCH.value}, "
         f"{_ROUNDS.value} rounds of {_STEPS.value} steps"
     )
-    print(f"{'step':28}{'wall ms':>9}{'ratio':>7}   quartiles  {'CPU ms':>8}{'ratio':>7}{'MiB':>7}")
+    heads = "".join(f"{head:>7}" for head in ("ratio", "MiB", "ratio"))
+    print(f"{'step':28}{'wall ms':>9}{'ratio':>7}   quartiles  {'CPU ms':>8}{heads}")
     for name in names:
-        wall, cpu = seconds[name]
+        (wall, cpu), reference = seconds[name], references[name]
         low, ratio, high = np.percentile(wall / seconds[reference][0], (25, 50, 75))
         cpu_ratio = np.median(cpu / seconds[reference][1])
         print(
             f"{name:28}{np.median(wall) * 1e3:9.1f}{ratio:7.2f}   {low:.2f}..{high:.2f} "
             f"{np.median(cpu) * 1e3:8.1f}{cpu_ratio:7.2f}"
-            + (f"{peaks[name]:7.0f}" if peaks else "")
+            + (f"{peaks[name]:7.0f}{peaks[name] / peaks[reference]:7.2f}" if peaks else "")
         )
