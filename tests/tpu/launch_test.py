@@ -250,13 +250,13 @@ def test_bad_arguments(launch, arguments, message):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home folder of a VM, with an installed program that ends with exit code 3."""
+    """A home folder of a VM; the program installed there ends with exit code 3 once `go` exists."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keras_nas").mkdir()
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "got $*"\nsleep 0.5\nexit 3\n')
+    python.write_text('#!/bin/sh\necho "got $*"\nwhile [ ! -e ~/go ]; do sleep 0.1; done\nexit 3\n')
     python.chmod(0o755)
     return tmp_path
 
@@ -281,6 +281,7 @@ def test_the_scripts_that_run_on_the_vm(home):
     assert shell(commands.start(machine, ["--workdir=gs://b/my nas"])) == ""
     assert shell(commands.progress(machine)) == "running"
     assert shell(commands.start(machine, [])) == "running already"
+    (home / "go").touch()
     deadline = time.monotonic() + 60  # of a busy machine
     while (found := shell(commands.progress(machine))) == "running":
         assert time.monotonic() < deadline
