@@ -7,16 +7,13 @@ from its checkpoint. TensorFlow is imported only when a stage has to run.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +26,11 @@ from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import range_table
 from keras_nas.several_hosts import Team
 from keras_nas.stage_list import PROFILE, Stage, stages_of
+from keras_nas.work_directory import RECORDS, locked
 from tpu.storage import AnyPath, StoredPath, to_path
 
 if TYPE_CHECKING:
     from keras_nas.context import Context
-
-RECORDS = ".keras_nas"
-"""Folder in the work directory with the record of every finished stage, and checkpoints."""
-
 
 FILE_SETTINGS = {"space.name": "file:", "device.latency_table": "", "finetune.init": ""}
 """Settings that name a file -> what stands before its path."""
@@ -77,7 +71,7 @@ def run(
         asked = [stage for stage in stages if not names or stage.name in names]
         team.follow(config, folder, asked, lambda stage: _checkpoints(config, folder, stage), log)
         return
-    with _locked(folder) as check_lock, journal.opened(folder, config.name) as book:
+    with locked(folder) as check_lock, journal.opened(folder, config.name) as book:
 
         def tell(line: str) -> None:
             log(line)
@@ -281,55 +275,3 @@ def _digest(path: AnyPath) -> str:
 
 def _fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def _locked(folder: AnyPath) -> Iterator[Callable[[], None]]:
-    """Keeps a second process out of the work directory; yields a check that it still does.
-
-    Object stores have no locks. There the last process to begin owns the folder, so that one which
-    replaces a lost machine need not wait, and the check ends an earlier one that is still alive.
-
-    Raises:
-      OSError: the folder cannot be written, or another process holds it.
-    """
-    if isinstance(folder, StoredPath):
-        yield _claim(folder)
-        return
-    try:
-        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
-        lock = open(folder / RECORDS / "lock", "a+")  # noqa: SIM115 (held until the run ends)
-    except OSError as error:
-        raise OSError(
-            f"work directory {folder} cannot be written ({error.strerror}); choose another with "
-            "--workdir."
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise OSError(
-                f"work directory {folder} is in use by process {lock.read().strip() or '?'}; wait "
-                "for it, stop it, or choose another with --workdir."
-            ) from None
-        os.ftruncate(lock.fileno(), 0)
-        with contextlib.suppress(OSError):  # the number is a courtesy; the disk may be full
-            os.write(lock.fileno(), str(os.getpid()).encode())
-        yield lambda: None
-
-
-def _claim(folder: StoredPath) -> Callable[[], None]:
-    owner = folder / RECORDS / "owner"
-    us = f"{socket.gethostname()}, process {os.getpid()}, {time.time_ns()}"
-    files.write_text(owner, us)
-
-    def check() -> None:
-        now = owner.read_text()
-        if now != us:
-            raise OSError(
-                f"work directory {folder} was taken over by {now}; this run ends. Run one process "
-                "on a work directory."
-            )
-
-    return check

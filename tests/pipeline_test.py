@@ -98,7 +98,7 @@ def test_each_stage_is_in_the_journal(finished, tiny_config, ran):
 def test_a_second_run_imports_no_tensorflow(finished):
     script = (
         "import sys, runpy\n"
-        "from keras_nas import pipeline\n"
+        "from keras_nas import work_directory\n"
         "config = runpy.run_path('tests/tiny_config.py')['get_config']()\n"
         f"pipeline.run(config, {str(finished)!r}, log=lambda line: None)\n"
         "print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
@@ -262,8 +262,8 @@ def test_a_limit_below_the_smallest_is_refused_before_training(tmp_path, tiny_co
 def test_a_second_process_is_refused(tmp_path, tiny_config, ran):
     script = (
         "import sys, pathlib\n"
-        "from keras_nas import pipeline\n"
-        "with pipeline._locked(pathlib.Path(sys.argv[1])):\n"
+        "from keras_nas import work_directory\n"
+        "with work_directory.locked(pathlib.Path(sys.argv[1])):\n"
         "    print('locked', flush=True)\n"
         "    sys.stdin.read()\n"
     )
