@@ -98,7 +98,7 @@ def test_each_stage_is_in_the_journal(finished, tiny_config, ran):
 def test_a_second_run_imports_no_tensorflow(finished):
     script = (
         "import sys, runpy\n"
-        "from keras_nas import work_directory\n"
+        "from keras_nas import pipeline\n"
         "config = runpy.run_path('tests/tiny_config.py')['get_config']()\n"
         f"pipeline.run(config, {str(finished)!r}, log=lambda line: None)\n"
         "print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
