@@ -19,9 +19,35 @@ ROOT = Path(__file__).parents[1]
 TINY_CONFIG = ROOT / "tests" / "tiny_config.py"
 
 
+LONGEST = (
+    "tpu/replicas_test.py",
+    "stages_test.py",
+    "baselines_stage_test.py",
+    "tpu/tpu_trace_test.py",
+    "methods/frank_wolfe_search_test.py",
+    "tpu/hosts_test.py",
+    "tpu/lowering_test.py",
+    "tpu/resume_test.py",
+    "api_test.py",
+    "tools/compare_test.py",
+)
+"""Files that take longest. They run first, so that no process is left alone with one at the end."""
+
+
 def pytest_configure():
     """Before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, and no rewriting of graphs in the tests' own processes.
+
+    Grappler takes longer than it saves on tiny graphs. Programs that tests start keep it.
+    """
+    first = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(LONGEST)))
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture
