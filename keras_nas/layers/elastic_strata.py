@@ -99,18 +99,20 @@ def _normalize(batch_norm, parts, widths, training):
     """Batch norm of [band] tensors, each with its share of the channels' weights."""
     gammas = tf.split(batch_norm.gamma.value, widths)
     betas = tf.split(batch_norm.beta.value, widths)
+    averages = tf.split(batch_norm.moving_mean.value, widths)
     outputs, means, variances = [], [], []
     if training:
-        for x, gamma, beta in zip(parts, gammas, betas, strict=True):
-            y, mean, variance = normalize_batch(x, gamma, beta, batch_norm.epsilon)
+        for x, gamma, beta, near in zip(parts, gammas, betas, averages, strict=True):
+            y, mean, variance = normalize_batch(x, gamma, beta, batch_norm.epsilon, near)
             outputs.append(y)
             means.append(mean)
             variances.append(variance)
         batch_norm.move_averages(tf.concat(means, 0), tf.concat(variances, 0))
         return outputs
-    means = tf.split(batch_norm.moving_mean.value, widths)
     variances = tf.split(batch_norm.moving_variance.value, widths)
-    for x, gamma, beta, mean, variance in zip(parts, gammas, betas, means, variances, strict=True):
+    for x, gamma, beta, mean, variance in zip(
+        parts, gammas, betas, averages, variances, strict=True
+    ):
         outputs.append(apply_statistics(x, gamma, beta, mean, variance, batch_norm.epsilon))
     return outputs
 

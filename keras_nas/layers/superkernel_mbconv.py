@@ -276,7 +276,7 @@ def _normalize(layer: FusedBatchNormalization, x, gate: tf.Tensor | None, traini
     if gate is not None:
         beta = moved_where(beta, gate)
     if training:
-        y, mean, variance = normalize_batch(x, gamma, beta, layer.epsilon)
+        y, mean, variance = normalize_batch(x, gamma, beta, layer.epsilon, layer.moving_mean.value)
         layer.move_averages(mean, variance)
         return y
     mean, variance = layer.moving_mean.value, layer.moving_variance.value

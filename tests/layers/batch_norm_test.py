@@ -65,6 +65,27 @@ def test_statistics_equal_numpy():
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("near", [None, 0.0, 0.6, 50.0])
+def test_statistics_do_not_depend_on_the_number_nearby(near):
+    x = inputs("float64")
+    ones = tf.ones(6, tf.float64)
+    about = near if near is None else near * ones
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y, mean, variance = normalize_batch(x, ones, 0.0 * ones, 1e-3, about)
+        loss = tf.reduce_sum(y**3 * tf.sin(x))
+    exact = x.numpy()
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=1e-11)
+    with tf.GradientTape() as plain_tape:
+        plain_tape.watch(x)
+        moments = tf.nn.moments(x, (0, 1, 2))
+        y = tf.nn.batch_normalization(x, *moments, None, None, 1e-3)
+        expected_loss = tf.reduce_sum(y**3 * tf.sin(x))
+    expected = plain_tape.gradient(expected_loss, x)
+    np.testing.assert_allclose(tape.gradient(loss, x), expected, atol=1e-9)
+
+
 def test_one_value_a_channel():
     """Bessel's correction would divide 0 by 0 here."""
     layer = FusedBatchNormalization(momentum=0.0, epsilon=1e-3)

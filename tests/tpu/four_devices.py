@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nas.layers.batch_norm import FusedBatchNormalization
+from keras_nas.layers.batch_norm import FusedBatchNormalization, normalize_batch
 from keras_nas.layers.sampling import deal, gumbel_one_hot, shared_gumbel_one_hot
 from keras_nas.layers.tf_nas_updates import Update
 from keras_nas.methods.runtime import Runtime
@@ -129,6 +129,18 @@ def check_batch_norm_sees_the_global_batch():
                 results.append([np.asarray(value) for value in run(x, slopes)])
         for one, other in zip(*results, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def check_variance_keeps_its_digits():
+    """Where the mean is 100 deviations from 0, and about known or not."""
+    x = 100.0 + tf.random.stateless_normal([32, 6, 6, 5], SEED)
+    exact = x.numpy().astype("f8")
+    for near, tolerance in ((None, 1e-2), (tf.fill([5], 99.0), 1e-5)):
+        _, means, variances = on_four(
+            lambda x, near=near: normalize_batch(x, tf.ones(5), tf.zeros(5), 1e-3, near), x
+        )
+        np.testing.assert_allclose(means[0], exact.mean((0, 1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(variances[0], exact.var((0, 1, 2)), rtol=tolerance)
 
 
 def check_every_example_counts_once():
