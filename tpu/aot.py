@@ -23,6 +23,10 @@ VERSIONS = {"jax": "0.10.2", "jaxlib": "0.10.2", "libtpu": "0.0.42.1"}
 MEMORY_BYTES = {"v3": 16 * 2**30, "v5e": 16 * 2**30}
 """Memory of one core (v3, two a chip) or chip (v5e); the compiler keeps some for itself."""
 
+EFFORTS = ("O0", "O1", "O2")
+"""How hard the compiler tries; O2 is usual. O0 takes a fifth of the time and gives the same FLOPs
+and all-reduces, but far more memory and cycles (docs/tpu.md)."""
+
 _ENVIRONMENT = {
     # Otherwise libtpu asks the cloud's metadata server for minutes.
     "TPU_SKIP_MDS_QUERY": "1",
@@ -139,25 +143,27 @@ def topology_devices(topology: str) -> list[Any]:
         ) from error
 
 
-def compile_step(hlo: bytes, topology: str) -> CompileResult:
+def compile_step(hlo: bytes, topology: str, effort: str = "O2") -> CompileResult:
     """Compiles a step for all cores of a topology.
 
     Args:
         hlo: From `lowering.TracedStep.program(serialized=True)`, of a step under
             `replica_strategy(number of cores)`.
         topology: See `topology_devices`.
+        effort: One of `EFFORTS`.
 
     Raises:
         AotError: There is no such topology, or the compiler refuses the step: too large for the
             memory, or an operation that a TPU does not have.
     """
-    from jax._src import compiler
+    from jax._src import compiler, config
     from jax._src.lib import _jax
 
     devices = topology_devices(topology)
     options = compiler.get_compile_options(
         len(devices), 1, device_assignment=[[device.id] for device in devices]
     )
+    options.executable_build_options.optimization_level = config.EffortLevel(effort).value
     began = time.perf_counter()
     try:
         executable = devices[0].client.compile(

@@ -19,7 +19,7 @@ RESULT = aot.CompileResult(
     estimated_cycles=96_000_000,
     compile_seconds=61.4,
 )
-STEP = {"step": "hardcore_nas/search", "topology": "v5e:2x4", "batch_per_core": 96}
+STEP = {"step": "hardcore_nas/search", "topology": "v5e:2x4", "batch_per_core": 96, "effort": "O2"}
 
 
 OPTIONS = compile_for_tpu.Options(steps=("hardcore_nas/search",))
@@ -34,7 +34,7 @@ def compiler(monkeypatch):
     """Stands for the environment; gives (step, batch, topology) of what was compiled."""
     compiled = []
 
-    def compile_step(hlo, topology):
+    def compile_step(hlo, topology, effort):
         compiled.append((*hlo, topology))
         if hlo[1] > 100:
             raise aot.AotError("the compiler refuses: Used 43.76G of 15.75G hbm")
@@ -52,14 +52,14 @@ def compiler(monkeypatch):
 def test_the_table():
     rows = [STEP | dataclasses.asdict(RESULT), STEP | {"refused": "too large"}]
     head, rule, row, refused = compile_for_tpu.table(rows).splitlines()
-    assert head.startswith("| step | TPU | images a core | GFLOP | GB accessed |")
-    assert rule == "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
+    assert head.startswith("| step | TPU | images a core | effort | GFLOP | GB accessed |")
+    assert rule == "| --- | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: |"
     assert row == (
-        "| hardcore_nas/search | v5e:2x4 | 96 | 250.0 | 45.6 | 3.00 of 16 | 2 | 96.00 "
+        "| hardcore_nas/search | v5e:2x4 | 96 | O2 | 250.0 | 45.6 | 3.00 of 16 | 2 | 96.00 "
         "| 1,000,000 | 61 |"
     )
     assert "| too large |" in refused
-    assert {line.count("|") for line in (head, rule, row, refused)} == {11}
+    assert {line.count("|") for line in (head, rule, row, refused)} == {12}
     no_cycles = dataclasses.replace(RESULT, estimated_cycles=0)
     assert "| not given | not given |" in compile_for_tpu.table(
         [STEP | dataclasses.asdict(no_cycles)]
@@ -88,8 +88,8 @@ def compiled_topologies(compiled):
 def test_a_refusal_is_a_row(compiler, tmp_path, capsys):
     run(tmp_path, batch_per_core=("96", "512"), topologies=("v5e:2x4",))
     lines = capsys.readouterr().out.splitlines()
-    assert "| 96 | 250.0 |" in lines[2]
-    assert "| 512 | the compiler refuses: Used 43.76G of 15.75G hbm |" in lines[3]
+    assert "| 96 | O2 | 250.0 |" in lines[2]
+    assert "| 512 | O2 | the compiler refuses: Used 43.76G of 15.75G hbm |" in lines[3]
 
 
 def test_steps_are_chosen_by_their_beginning(compiler, tmp_path):
