@@ -118,8 +118,9 @@ def project(context: Context) -> Outputs:
         )
     _check_file(context, network)
     runtime = Runtime(context.checkpoints, context.strategy)
-    reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
-    record = projection_record(method, costs, limits, candidates, rounds, choice, reached)
+    data = (context.examples, runtime, config.evaluation_batch_size)
+    reached = [accuracy(network, *data, held_out=held_out) for held_out in (False, True)]
+    record = projection_record(method, costs, limits, candidates, rounds, choice, *reached)
     return {"projection.json": record, "architecture.json": architecture.to_json()}
 
 

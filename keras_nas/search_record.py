@@ -154,6 +154,7 @@ def projection_record(
     rounds: Sequence[Round],
     choice: Choice,
     one_shot_accuracy: float,
+    held_out_accuracy: float,
 ) -> dict[str, Any]:
     """What `projection.json` holds.
 
@@ -164,6 +165,7 @@ def projection_record(
       rounds: see `measured_projection.close_loop`.
       choice: depth entries [S] and configurations [B] of the result.
       one_shot_accuracy: of the result with the supernet's weights, on test images.
+      held_out_accuracy: likewise on held-out images.
     """
     final = costs.exact_cost(*choice)
     exact = {name: costs.exact_cost(*candidate) for name, candidate in candidates.items()}
@@ -177,6 +179,7 @@ def projection_record(
         "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],
         "configurations": [int(c) for c in choice[1]],
         "one_shot_accuracy": one_shot_accuracy,
+        "held_out_accuracy": held_out_accuracy,
     }
 
 
