@@ -24,7 +24,8 @@ def locked(folder: AnyPath) -> Iterator[Callable[[], None]]:
     replaces a lost machine need not wait, and the check ends an earlier one that is still alive.
 
     Raises:
-      OSError: the folder cannot be written, or another process holds it.
+      OSError: the folder cannot be written.
+      BlockingIOError: another process holds it.
     """
     if isinstance(folder, StoredPath):
         yield _claim(folder)
@@ -42,7 +43,7 @@ def locked(folder: AnyPath) -> Iterator[Callable[[], None]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise OSError(
+            raise BlockingIOError(
                 f"work directory {folder} is in use by process {lock.read().strip() or '?'}; wait "
                 "for it, stop it, or choose another with --workdir."
             ) from None
