@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 
 import numpy as np
 
@@ -94,12 +93,12 @@ def limited_resources(
 
 
 def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> float:
-    """The latency limit in ms, for a space with this range of latency; infinite where none is set.
+    """The latency limit in ms, for a space with this range of latency.
 
     Raises:
       ValueError: there are several.
     """
-    limit_ms, share = limits.latency_ms, limits.latency_fraction
+    limit_ms, share = limits.latency_ms, limits.latency_fraction or 0.0
     if isinstance(limit_ms, tuple) or isinstance(share, tuple):
         raise ValueError(
             f"received several latency limits, {limit_ms or share}; take one of "
@@ -107,8 +106,6 @@ def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> floa
         )
     if limit_ms is not None:
         return limit_ms
-    if share is None:
-        return math.inf
     # In this form a share of 1 is the largest latency exactly.
     return (1 - share) * smallest + share * largest
 

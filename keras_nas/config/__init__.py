@@ -12,7 +12,6 @@ from keras_nas.config.schema import (
     SearchConfig,
     SpaceConfig,
 )
-from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import flatten
 
@@ -26,7 +25,6 @@ __all__ = [
     "ProjectionConfig",
     "RecipeConfig",
     "SearchConfig",
-    "SinglePathConfig",
     "SpaceConfig",
     "TFNASConfig",
     "flatten",

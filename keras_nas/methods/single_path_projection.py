@@ -8,14 +8,13 @@ by the same exact projection as of other methods. Without a limit that binds, no
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_nas.resources import CostModel
-from keras_nas.solvers.projection import Choice, project
+from keras_nas.solvers.projection import project
 from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import Architecture, SearchSpace
 from keras_nas.space.single_path_gates import (
@@ -37,7 +36,7 @@ class FoundNetwork:
       configurations: int64 [B], or `SKIP`.
       architecture: the network.
       costs: resource name -> cost.
-      keeps_limits: whether all of them are within their limits, and no choice is forbidden.
+      keeps_limits: whether all of them are within their limits.
     """
 
     configurations: NDArray[np.int64]
@@ -54,9 +53,8 @@ def found_networks(
     Args:
       space: the search space.
       margins: norm - threshold of every gate.
-      models: costs of the space's configurations, one a limited resource, and which of them a
-        limit on peak memory leaves.
-      limits: of the resources; +inf does not bind.
+      models: costs of the space's configurations, one a limited resource.
+      limits: of the resources.
 
     Returns:
       "search", the gates as they are, and "exact", which keeps the limits.
@@ -65,38 +63,18 @@ def found_networks(
       InfeasibleError: no network keeps the limits.
       ValueError: margins of another space, or not as many limits as resources.
     """
-    free = [
-        dataclasses.replace(
-            m, allowed=np.ones_like(m.allowed), allowed_depths=np.any(m.reach > 0, axis=0)
+    found = {}
+    for name, bounds in (("search", [np.inf] * len(models)), ("exact", limits)):
+        configurations = project_margins(space, margins, models, bounds)
+        # Skipping, the last of the costs, is configuration -1.
+        costs = _staged_costs(space, models).exact_cost([0] * len(space.stages), configurations)
+        found[name] = FoundNetwork(
+            configurations,
+            architecture_of_configurations(space, configurations, name),
+            {model.name: float(cost) for model, cost in zip(models, costs, strict=True)},
+            bool(np.all(costs <= np.asarray(limits))),
         )
-        for m in models
-    ]
-    searched = project_margins(space, margins, free, [np.inf] * len(models))
-    exact = project_margins(space, margins, models, limits)
-    return {
-        name: found_network(space, configurations, models, limits, name)
-        for name, configurations in (("search", searched), ("exact", exact))
-    }
-
-
-def found_network(
-    space: SearchSpace,
-    configurations: NDArray[np.int64],
-    models: Sequence[CostModel],
-    limits: Sequence[float],
-    name: str,
-) -> FoundNetwork:
-    """What a network of these configurations [B], or `SKIP`, is and costs."""
-    runs = np.flatnonzero(configurations != SKIP)
-    chosen = configurations[runs]
-    costs = {m.name: math.fsum([m.fixed, *m.block_costs[runs, chosen]]) for m in models}
-    allowed = costs_with_skipping(space, models).allowed_alpha[runs, chosen].all()
-    return FoundNetwork(
-        configurations,
-        architecture_of_configurations(space, configurations, name),
-        costs,
-        bool(allowed) and all(c <= limit for c, limit in zip(costs.values(), limits, strict=True)),
-    )
+    return found
 
 
 def project_margins(
@@ -107,10 +85,10 @@ def project_margins(
     Raises:
       InfeasibleError, ValueError: see `found_networks`.
     """
-    costs = costs_with_skipping(space, models)
-    choice = project(
+    costs = _staged_costs(space, models)
+    _, chosen = project(
         credits_of(space, margins),
-        depth_credits(space),
+        np.ones((len(space.stages), 1)),
         block_costs=costs.block_costs,
         fixed=costs.fixed,
         limits=limits,
@@ -118,12 +96,6 @@ def project_margins(
         depths=costs.depths,
         allowed_alpha=costs.allowed_alpha,
     )
-    return chosen_configurations(space, choice)
-
-
-def chosen_configurations(space: SearchSpace, choice: Choice) -> NDArray[np.int64]:
-    """Configurations [B], or `SKIP`, that were projected under `costs_with_skipping`."""
-    _, chosen = choice
     return np.where(chosen == len(space.configurations), SKIP, chosen).astype(np.int64)
 
 
@@ -162,22 +134,12 @@ def _level_credits(margins: Array) -> Array:
     return np.concatenate([zeros, opened], axis=1) + np.concatenate([shut, zeros], axis=1)
 
 
-def depth_credits(space: SearchSpace) -> Array:
-    """Credits [S, 1] of full depth, the only one: what is left out is skipped."""
-    return np.zeros((len(space.stages), 1))
-
-
-def costs_with_skipping(space: SearchSpace, models: Sequence[CostModel]) -> StagedCosts:
-    """Costs of configurations and of skipping, which is the last and costs nothing, at full depth.
-
-    Where the models forbid depths, a block that no depth left reaches can only be skipped.
-    """
+def _staged_costs(space: SearchSpace, models: Sequence[CostModel]) -> StagedCosts:
+    """Costs of configurations and of skipping, which costs nothing, at full depth."""
     costs = np.stack([model.block_costs for model in models])  # [R, B, C]
     nothing = np.zeros((*costs.shape[:2], 1))
-    reached = np.any((models[0].reach > 0) & models[0].allowed_depths, axis=(1, 2))  # [B]
-    allowed = np.concatenate(
-        [models[0].allowed & reached[:, None], skippable(space)[:, None]], axis=1
-    )  # [B, C + 1]
+    allowed = np.ones((costs.shape[1], costs.shape[2] + 1), np.bool_)
+    allowed[:, -1] = skippable(space)
     return StagedCosts(
         block_costs=np.concatenate([costs, nothing], axis=2),
         fixed=np.array([model.fixed for model in models]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,7 @@ class Limit:
 
     Attributes:
       name: of the resource with its unit, e.g. `latency_ms`.
-      limit: what a network may cost at most; infinite where only the range is asked for.
+      limit: what a network may cost at most.
       smallest, typical, largest: of the lightest architecture, mean under uniform sampling, and of
         the heaviest architecture.
     """
@@ -64,7 +63,7 @@ def check_ranges(limits: Sequence[Limit]) -> None:
                 f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, "
                 f"or choose a smaller resolution, width multiplier or space.\n{range_table(limits)}"
             )
-        if row.largest < row.limit < math.inf:
+        if row.limit > row.largest:
             warnings.warn(
                 f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of "
                 f"the space has {row.largest:.6g}.\n{range_table(limits)}",
@@ -77,6 +76,5 @@ def range_table(limits: Sequence[Limit]) -> str:
     lines = [f"{'resource':<18}{'smallest':>12}{'typical':>12}{'largest':>12}{'limit':>12}"]
     for row in limits:
         values = (row.smallest, row.typical, row.largest, row.limit)
-        shown = ["none" if math.isinf(value) else f"{value:.4g}" for value in values]
-        lines.append(f"{row.name:<18}" + "".join(f"{text:>12}" for text in shown))
+        lines.append(f"{row.name:<18}" + "".join(f"{value:>12.4g}" for value in values))
     return "\n".join(lines)

@@ -31,8 +31,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from absl import app, flags, logging
 from ml_collections import config_flags
+from optuna.storages import RDBStorage
 
 from keras_nas import pipeline
 from keras_nas.command_line import USER_ERRORS, fail, given_config, parse_flags, show_warning
@@ -47,7 +49,7 @@ from keras_nas.tools.tuning_fields import (
     read_fields,
     read_rungs,
 )
-from keras_nas.tools.tuning_results import TrialRow, best_row
+from keras_nas.tools.tuning_results import TrialRow, best_row, trial_rows
 from keras_nas.tools.tuning_storage import local_url, open_storage, silence_optuna
 from keras_nas.tools.tuning_study import Plan, Runner, open_study, progress_line
 from keras_nas.tools.tuning_trial import Evaluated, Evaluator
@@ -170,13 +172,7 @@ def tune(config: Config, plan: Plan, options: Any, overrides: Mapping[str, Any])
     evaluator.check()
     settings = made_with(plan, evaluator)
     name = options.study or config.name
-    with contextlib.ExitStack() as stack:
-        # One process makes the storage's tables; others wait a moment.
-        stack.enter_context(tuning_trial.waiting(lambda: locked(output), pipeline.show))
-        storage = open_storage(
-            options.storage or local_url(output / "study.sqlite3"), options.heartbeat_seconds
-        )
-        study = open_study(storage, name, plan, settings)
+    storage, study = _joined(options, output, name, plan, settings)
     evaluator.prepare(pipeline.show)
 
     def evaluate(values: Mapping[str, Value], folder: Path) -> Evaluated:
@@ -198,9 +194,29 @@ def tune(config: Config, plan: Plan, options: Any, overrides: Mapping[str, Any])
         write(rows)
         pipeline.show(progress_line(rows, plan))
 
+    write(trial_rows(study))
     rows = Runner(study, storage, plan, evaluate, output, pipeline.show, after_trial).run()
     write(rows)
     return rows
+
+
+def _joined(
+    options: Any, output: Path, name: str, plan: Plan, settings: Mapping[str, Any]
+) -> tuple[RDBStorage, optuna.Study]:
+    """The storage and its study, made by the first process."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"--output={output} cannot be made ({error.strerror}); choose another folder."
+        ) from None
+    url = options.storage or local_url(output / "study.sqlite3")
+    with contextlib.ExitStack() as stack:
+        # One process makes the storage's tables; others wait a moment.
+        tuning_trial.waiting(lambda: stack.enter_context(locked(output)), pipeline.show)
+        storage = open_storage(url, options.heartbeat_seconds)
+        tuning_page.check_output(output, name)
+        return storage, open_study(storage, name, plan, settings)
 
 
 def _indented(line: str) -> None:

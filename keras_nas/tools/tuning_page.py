@@ -16,6 +16,7 @@ from keras_nas.tools.tuning_study import Plan
 
 TRIALS_PICTURE, TRADE_OFF_PICTURE = "trials.svg", "trade_off.svg"
 ARCHITECTURE = "architecture.json"
+STUDY = "study.json"
 
 
 def write_results(
@@ -40,7 +41,7 @@ def write_results(
     Raises:
       OSError: a file cannot be written.
     """
-    files.write_json(output / "study.json", to_json_object(rows, settings, plan.target_ms))
+    files.write_json(output / STUDY, to_json_object(rows, settings, plan.target_ms, name))
     files.write_text(output / "study.csv", to_csv(rows))
     best = best_row(rows, plan.target_ms)
     if best is None:
@@ -57,6 +58,17 @@ def write_results(
     files.write_text(output / "report.html", page(rows, plan, name, command, pictures))
     found = output / best.folder / ARCHITECTURE
     files.write_bytes(output / ARCHITECTURE, found.read_bytes())
+
+
+def check_output(output: Path, name: str) -> None:
+    """Raises ValueError if the folder is another study's, whose trials it would overwrite."""
+    if (output / STUDY).exists():
+        earlier = files.read_json(output / STUDY, "record of a study").get("study")
+        if earlier != name:
+            raise ValueError(
+                f"--output={output} is the folder of study {earlier!r}, this one is {name!r}; "
+                f"choose another folder, or go on with --study={earlier}."
+            )
 
 
 def finishing_command(

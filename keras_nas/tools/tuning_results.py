@@ -97,8 +97,13 @@ def _row(trial: FrozenTrial, spent: float) -> TrialRow:
         evaluations=evaluations,
         spent=spent + evaluations if ended else spent,
         seconds=sum(rung["seconds"] for rung in rungs),
-        error=trial.user_attrs.get(ERROR, ""),
+        error=_error(trial),
     )
+
+
+def _error(trial: FrozenTrial) -> str:
+    left = "its process was killed each time" if trial.state is TrialState.FAIL else ""
+    return trial.user_attrs.get(ERROR, left)
 
 
 def best_row(rows: Sequence[TrialRow], target_ms: float) -> TrialRow | None:
@@ -110,13 +115,14 @@ def best_row(rows: Sequence[TrialRow], target_ms: float) -> TrialRow | None:
 
 
 def to_json_object(
-    rows: Sequence[TrialRow], settings: Mapping[str, Any], target_ms: float
+    rows: Sequence[TrialRow], settings: Mapping[str, Any], target_ms: float, name: str
 ) -> dict[str, Any]:
     """The study as a JSON object."""
     best = best_row(rows, target_ms)
     return {
         "format": "keras_nas.study",
         "version": 1,
+        "study": name,
         "target_ms": target_ms,
         "settings": dict(settings),
         "best": best and best.number,

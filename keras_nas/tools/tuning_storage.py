@@ -25,6 +25,10 @@ BUSY_SECONDS = 60.0
 GRACE = 4
 """Heartbeats that may be missing before a trial counts as left behind."""
 
+RETRIES = 20
+"""So often a trial is begun again. One that kills its process each time, by its memory for
+instance, should not do so for ever."""
+
 _ERRORS = (SQLAlchemyError, StorageInternalError)
 
 
@@ -65,7 +69,7 @@ def open_storage(
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=GRACE * heartbeat_seconds,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                    inherit_intermediate_values=True
+                    RETRIES, inherit_intermediate_values=True
                 ),
             )
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:

@@ -135,14 +135,15 @@ class Evaluator:
           OSError: the folder cannot be written.
         """
         config = with_values(self.config, values)
-        self._take_common(folder)
+        self.take_common(folder)
         self._run(config, folder, [stage.name for stage in self.stages], log)
         return read_evaluated(config, folder, self.evaluate)
 
     def _run(self, config: Config, folder: Path, names: Sequence[str], log: Log) -> None:
         waiting(lambda: pipeline.run(config, folder, names, log=log), log)
 
-    def _take_common(self, folder: Path) -> None:
+    def take_common(self, folder: Path) -> None:
+        """Links what the common stages left into a trial's work directory."""
         for stage in self.common_stages():
             for name in (*stage.writes, f"{RECORDS}/{stage.key}.json"):
                 source, target = self.output / COMMON / name, folder / name

@@ -1,7 +1,11 @@
 """The tuner on real searches: what trials share, what the study leaves, how it is finished."""
 
+import contextlib
 import json
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +14,13 @@ from keras_nas import pipeline
 from keras_nas.experiment import load_space
 from keras_nas.method_space import method_space, width_limit
 from keras_nas.space import Architecture
-from keras_nas.tools import tune
+from keras_nas.tools import tune, tuning_page, tuning_trial
 from keras_nas.tools.tuning_fields import with_values
 from keras_nas.tools.tuning_trial import COMMON, Evaluator, read_evaluated
+from keras_nas.work_directory import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+ROOT = Path(__file__).parents[2]
 STAGES = ["profile", "pretrain", "supernet", "search", "project"]
 
 
@@ -87,7 +93,7 @@ def test_a_study_of_searches(tiny_tf_nas_config, made_up_table, tmp_path, capsys
         assert (output / picture).read_text().rstrip().endswith("</svg>")
 
     # The command that is shown goes on from there.
-    command = tune.tuning_page.finishing_command(
+    command = tuning_page.finishing_command(
         row, "tests/tiny_tf_nas_config.py", {"seed": 0}, plan.target_ms, output
     )
     flags = dict(part.removeprefix("--").split("=", 1) for part in shlex.split(command)[3:])
@@ -125,6 +131,25 @@ def test_what_trials_share(config, tmp_path):
         common("finetune.epochs")
     with pytest.raises(ValueError, match=r"tf_nas.epochs has no influence.*, finetune\."):
         common("tf_nas.epochs", evaluate="final")
+
+
+def test_another_process_in_the_folder_is_waited_for(tmp_path, monkeypatch):
+    lines = []
+    with contextlib.ExitStack() as other, contextlib.ExitStack() as own:
+        other.enter_context(locked(tmp_path))
+        monkeypatch.setattr(tuning_trial.time, "sleep", lambda seconds: other.close())
+        tuning_trial.waiting(lambda: own.enter_context(locked(tmp_path)), lines.append)
+        with pytest.raises(BlockingIOError, match="is in use by process"), locked(tmp_path):
+            pass
+    assert len(lines) == 1 and lines[0].startswith(f"waits: work directory {tmp_path} is in use")
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    tuning_page.check_output(tmp_path, "mine")
+    (tmp_path / "study.json").write_text(json.dumps({"study": "yours"}))
+    tuning_page.check_output(tmp_path, "yours")
+    with pytest.raises(ValueError, match=r"is the folder of study 'yours', this one is 'mine'"):
+        tuning_page.check_output(tmp_path, "mine")
 
 
 def test_a_method_without_weights_of_the_network(tiny_tf_nas_config, tmp_path):
@@ -193,6 +218,24 @@ def test_bad_flags(config, changes, message):
     with pytest.raises(ValueError) as error:
         tune.make_plan(config, flags_of("study", **changes))
     assert message in str(error.value)
+
+
+def test_the_program_says_what_is_wrong_in_one_line(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "keras_nas.tools.tune", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    (tmp_path / "file").write_text("")
+    config = "--config=tests/tiny_config.py"
+    process = run(config, "--target_ms=1", f"--output={tmp_path}/file/study")
+    assert process.returncode == 1
+    assert process.stderr == (
+        f"error: --output={tmp_path}/file/study cannot be made (Not a directory); choose another "
+        "folder.\n"
+    )
+    process = run(config, "--config.search.epoch=3", "--output=x")
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1
+    assert "config.search has no field 'epoch'; it has batch_size, epochs" in process.stderr
 
 
 def test_without_a_target_or_a_limit_in_ms(tiny_config):

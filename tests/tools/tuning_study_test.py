@@ -264,7 +264,7 @@ def until(holds, process, seconds=60):
 
 def test_records_of_a_study(tmp_path):
     rows = runner(tmp_path, a_plan(evaluations=3)).run()
-    value = tuning_results.to_json_object(rows, {"a": 1}, 1.0)
+    value = tuning_results.to_json_object(rows, {"a": 1}, 1.0, "mine")
     best = tuning_results.best_row(rows, 1.0)
     assert value["best"] == best.number and value["keeps_target"] == (best.runtime_ms <= 1)
     assert [trial["folder"] for trial in value["trials"]] == [
