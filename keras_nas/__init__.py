@@ -9,6 +9,8 @@ import importlib
 _HOME = {
     # what can be chosen
     "SearchSpace": "keras_nas.space",
+    "SINGLE_PATH": "keras_nas.space",
+    "SINGLE_PATH_SE": "keras_nas.space",
     "HARDCORE_NAS": "keras_nas.space",
     "HARDCORE_NAS_TABLE_3": "keras_nas.space",
     "TFNASSpace": "keras_nas.space",
@@ -24,6 +26,8 @@ _HOME = {
     "parameters": "keras_nas.resources",
     "LatencyTable": "keras_nas.resources",
     "WidthLatency": "keras_nas.resources",
+    "RuntimeModel": "keras_nas.resources",
+    "pixel1_runtime": "keras_nas.resources",
     "HostDevice": "keras_nas.devices",
     "AndroidDevice": "keras_nas.devices",
     "KerasDevice": "keras_nas.devices",
@@ -34,6 +38,7 @@ _HOME = {
     # networks
     "build_network": "keras_nas.models",
     "Supernet": "keras_nas.models",
+    "SinglePathSupernet": "keras_nas.models.single_path_supernet",
     "TFNASSupernet": "keras_nas.models.tf_nas_supernet",
     "import_weights": "keras_nas.models.import_weights",
     "read_state_dict": "keras_nas.models.state_dict",
@@ -46,6 +51,7 @@ _HOME = {
     "SearchConfig": "keras_nas.config",
     "SpaceConfig": "keras_nas.config",
     "TFNASConfig": "keras_nas.config",
+    "SinglePathConfig": "keras_nas.config",
     "load_space": "keras_nas.experiment",
     "load_examples": "keras_nas.data.examples",
     # training and search
@@ -53,9 +59,16 @@ _HOME = {
     "pretrain": "keras_nas.methods.hardcore_nas",
     "train_supernet": "keras_nas.methods.hardcore_nas",
     "search": "keras_nas.methods.frank_wolfe_search",
+    "search_several": "keras_nas.methods.frank_wolfe_search",
+    "one_shot_accuracy": "keras_nas.methods.one_shot_accuracy",
+    "random_search": "keras_nas.methods.random_search",
+    "evolution": "keras_nas.methods.evolution",
     "project_search": "keras_nas.search_record",
     "search_tf_nas": "keras_nas.methods.tf_nas",
     "scale_network": "keras_nas.methods.width_scaling",
+    "configuration_accuracy": "keras_nas.methods.one_shot_accuracy",
+    "found_networks": "keras_nas.methods.single_path_projection",
+    "DecidedSupernet": "keras_nas.models.single_path_supernet",
     "final_network": "keras_nas.methods.hardcore_nas",
     "accuracy": "keras_nas.methods.classification",
     # export and measurement

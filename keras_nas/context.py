@@ -166,7 +166,7 @@ class Context:
         space, classes = self.space_of(SearchSpace), self.examples.source.classes
         with self.strategy.scope():
             network = hardcore_nas.heaviest_network(space, classes)
-        self._read_weights(network, "heaviest.npz")
+        self.read_weights(network, "heaviest.npz")
         return network
 
     def final_network(self) -> keras.Model:
@@ -183,9 +183,10 @@ class Context:
         space, classes = self.space_of(SearchSpace), self.examples.source.classes
         with self.strategy.scope():
             supernet = Supernet(space, classes)
-        self._read_weights(supernet, "supernet.npz")
+        self.read_weights(supernet, "supernet.npz")
         return supernet
 
-    def _read_weights(self, model: keras.Model, name: str) -> None:
+    def read_weights(self, model: keras.Model, name: str) -> None:
+        """Sets all weights of a model from a file of the work directory."""
         path = self.path(name)
         weights_from_bytes(model, path.read_bytes(), str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 
@@ -93,12 +94,12 @@ def limited_resources(
 
 
 def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> float:
-    """The latency limit in ms, for a space with this range of latency.
+    """The latency limit in ms, for a space with this range of latency; infinite where none is set.
 
     Raises:
       ValueError: there are several.
     """
-    limit_ms, share = limits.latency_ms, limits.latency_fraction or 0.0
+    limit_ms, share = limits.latency_ms, limits.latency_fraction
     if isinstance(limit_ms, tuple) or isinstance(share, tuple):
         raise ValueError(
             f"received several latency limits, {limit_ms or share}; take one of "
@@ -106,6 +107,8 @@ def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> floa
         )
     if limit_ms is not None:
         return limit_ms
+    if share is None:
+        return math.inf
     # In this form a share of 1 is the largest latency exactly.
     return (1 - share) * smallest + share * largest
 

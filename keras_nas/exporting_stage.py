@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_nas.context import Context, Outputs
 from keras_nas.data.augmentation import ONE_HOST
 from keras_nas.devices.arena import activation_arena_bytes
+from keras_nas.experiment import file_precision
 from keras_nas.export import check_operations, check_outputs, convert
 from keras_nas.export.check import TOLERANCE, outputs
 from keras_nas.stage_list import TFLITE_FILES
@@ -83,3 +86,22 @@ def _test_images(context: Context) -> tuple[np.ndarray, np.ndarray]:
     batches = examples.evaluation(CHECKED_IMAGES).take(COMPARED_IMAGES // CHECKED_IMAGES)
     images, labels = zip(*batches.as_numpy_iterator(), strict=True)
     return np.concatenate(images), np.concatenate(labels)
+
+
+def check_file(context: Context, network: Callable[[], keras.Model]) -> None:
+    """Raises ValueError where the file's size, or LiteRT's plan for its memory, is over a limit:
+    until here both are known by formula. `network` builds it, where that is to be known."""
+    limits = context.config.limits
+    if limits.tflite_bytes is None and limits.peak_memory_bytes is None:
+        return
+    file = convert(network(), file_precision(context.table), context.examples.sample(8).numpy())
+    for name, limit, found in (
+        ("tflite_bytes", limits.tflite_bytes, len(file)),
+        ("peak_memory_bytes", limits.peak_memory_bytes, activation_arena_bytes(file)),
+    ):
+        if limit is not None and found > limit:
+            raise ValueError(
+                f"the found network has {name} {found}, over the limit {limit:.0f}, though by "
+                "formula it keeps it (LiteRT's planner may leave gaps in memory). Set "
+                f"config.limits.{name} to {limit**2 / found:.0f} and run again."
+            )

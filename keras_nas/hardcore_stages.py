@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 from keras_nas import files
 from keras_nas.context import Context, Outputs
-from keras_nas.devices.arena import activation_arena_bytes
-from keras_nas.experiment import file_precision, limited_resources, staged_costs
-from keras_nas.export import convert
+from keras_nas.experiment import limited_resources, staged_costs
+from keras_nas.exporting_stage import check_file
 from keras_nas.measured_projection import Projector, best_round, close_loop
 from keras_nas.measuring_stages import measuring
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
@@ -116,31 +114,12 @@ def project(context: Context) -> Outputs:
         network = hardcore_nas.extract_network(
             context.supernet(), architecture, context.examples, config.batch_norm_images
         )
-    _check_file(context, network)
+    check_file(context, lambda: network)
     runtime = Runtime(context.checkpoints, context.strategy)
     data = (context.examples, runtime, config.evaluation_batch_size)
     reached = [accuracy(network, *data, held_out=held_out) for held_out in (False, True)]
     record = projection_record(method, costs, limits, candidates, rounds, choice, *reached)
     return {"projection.json": record, "architecture.json": architecture.to_json()}
-
-
-def _check_file(context: Context, network: keras.Model) -> None:
-    """Raises ValueError where the file's size, or LiteRT's plan for its memory, is over a limit:
-    until here both are known by formula."""
-    limits = context.config.limits
-    if limits.tflite_bytes is None and limits.peak_memory_bytes is None:
-        return
-    file = convert(network, file_precision(context.table), context.examples.sample(8).numpy())
-    for name, limit, found in (
-        ("tflite_bytes", limits.tflite_bytes, len(file)),
-        ("peak_memory_bytes", limits.peak_memory_bytes, activation_arena_bytes(file)),
-    ):
-        if limit is not None and found > limit:
-            raise ValueError(
-                f"the found network has {name} {found}, over the limit {limit:.0f}, though by "
-                "formula it keeps it (LiteRT's planner may leave gaps in memory). Set "
-                f"config.limits.{name} to {limit**2 / found:.0f} and run again."
-            )
 
 
 STAGES: dict[str, Callable[[Context], Outputs]] = {

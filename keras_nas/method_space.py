@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from keras_nas import files
 from keras_nas.config import Config, LimitsConfig
 from keras_nas.experiment import NAMED, latency_limit, limited_resources, load_space, memory_limit
-from keras_nas.resources import LatencyTable, WidthLatency
+from keras_nas.resources import LatencyTable, RuntimeModel, WidthLatency, pixel1_runtime
 from keras_nas.resources.limits import Limit
 from keras_nas.space import SearchSpace, StagedSpace, TFNASSpace
+from keras_nas.space.single_path_gates import check_nesting
 
 Kind = TypeVar("Kind", bound=StagedSpace)
 
-SPACE_KINDS: dict[str, type[StagedSpace]] = {"hardcore_nas": SearchSpace, "tf_nas": TFNASSpace}
+SPACE_KINDS: dict[str, type[StagedSpace]] = {
+    "hardcore_nas": SearchSpace,
+    "tf_nas": TFNASSpace,
+    "single_path": SearchSpace,
+}
 """Method -> kind of space that it searches."""
 
 
@@ -20,9 +26,13 @@ def method_space(config: Config) -> StagedSpace:
     """The space of an experiment, of the kind that its method searches.
 
     Raises:
-      ValueError, FileNotFoundError: it is of another kind, or see `load_space`.
+      ValueError, FileNotFoundError: it is of another kind, or see `load_space`; for Single-Path NAS
+        also where its choices do not nest, or `config.single_path.runtime_table` does not fit it.
     """
-    return space_of(SPACE_KINDS[config.method], load_space(config.space), config.method)
+    space = space_of(SPACE_KINDS[config.method], load_space(config.space), config.method)
+    if config.method == "single_path":
+        published_runtime(config, space_of(SearchSpace, space, config.method))
+    return space
 
 
 def space_of(kind: type[Kind], space: StagedSpace, method: str) -> Kind:
@@ -65,3 +75,30 @@ def width_limit(
     """
     latency = WidthLatency.from_table(table, space, table.classes)
     return latency, latency.check_target(latency_limit(limits, *latency.range_ms()))
+
+
+def runtime_model(config: Config, space: SearchSpace, table: LatencyTable) -> RuntimeModel:
+    """What Single-Path NAS trades for accuracy: runtime by a published table, or by the device's.
+
+    Raises:
+      ValueError, FileNotFoundError: see `published_runtime` and `RuntimeModel.from_table`.
+    """
+    published = published_runtime(config, space)
+    form = config.single_path.runtime_form
+    return published or RuntimeModel.from_table(table, space, table.classes, form)
+
+
+def published_runtime(config: Config, space: SearchSpace) -> RuntimeModel | None:
+    """The runtime model of `config.single_path.runtime_table`; None where it names no file.
+
+    Raises:
+      ValueError: the space's choices do not nest, or the file is damaged or of another space.
+      FileNotFoundError: there is no such file.
+    """
+    check_nesting(space)
+    path = config.single_path.runtime_table
+    if not path:
+        return None
+    where = f"config.single_path.runtime_table {path}"
+    entries = files.parse_json_object(files.read_text(path, "runtime table"), where)
+    return pixel1_runtime(entries, space, config.single_path.runtime_form, where)

@@ -32,7 +32,12 @@ from tpu.storage import AnyPath, StoredPath, to_path
 if TYPE_CHECKING:
     from keras_nas.context import Context
 
-FILE_SETTINGS = {"space.name": "file:", "device.latency_table": "", "finetune.init": ""}
+FILE_SETTINGS = {
+    "space.name": "file:",
+    "device.latency_table": "",
+    "finetune.init": "",
+    "single_path.runtime_table": "",
+}
 """Settings that name a file -> what stands before its path."""
 
 

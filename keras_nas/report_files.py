@@ -47,6 +47,9 @@ def gather(
         files.read_text(architecture_path, "architecture"), str(architecture_path)
     )
     search = files.read_json(find("search.json"), "search record")
+    projection = files.read_json(find("projection.json"), "projection record")
+    if "limits" in projection:  # first used there, since the search needs none
+        search |= {"limits": projection["limits"], "resources": projection["ranges"]}
     training = {
         stage: files.read_json(find(f"{stage}.json"), "training record")
         for stage in (stage.name for stage in stages_of(config))
@@ -63,7 +66,7 @@ def gather(
         class_names=class_names,
         latency=table.piece_ms,
         search=search,
-        projection=files.read_json(find("projection.json"), "projection record"),
+        projection=projection,
         measurement=files.read_json(find("measurement.json"), "measurement"),
         exported=exported.get(TFLITE_FILES.get(table.precision, TFLITE_FILES["float32"]), {}),
         training=training,

@@ -97,6 +97,17 @@ TF_NAS_PROJECT = Stage(
     ("latency_table.json", "search.json"),
     ("projection.json", "architecture.json"),
 )
+SINGLE_PATH_SEARCH = Stage(
+    "search",
+    "trains one path's weights together with their decisions",
+    (*TRAINING, "single_path.", "evaluation_batch_size", "batch_norm_images"),
+    ("latency_table.json",),
+    ("search.json", "supernet.npz"),
+)
+SINGLE_PATH_PROJECT = dataclasses.replace(
+    PROJECT,
+    does="reads the gates, projects them to the limits, measures, and projects again",
+)
 FINETUNE = Stage(
     "finetune",
     "fine-tunes the found network with distillation",
@@ -145,8 +156,14 @@ BASELINES = Stage(
 SEARCHES = {
     "hardcore_nas": (PRETRAIN, SUPERNET, SEARCH, PROJECT),
     "tf_nas": (TF_NAS_SEARCH, TF_NAS_PROJECT),
+    "single_path": (SINGLE_PATH_SEARCH, SINGLE_PATH_PROJECT),
 }
 """Method -> its own stages, from the latency table to the found architecture."""
+SINGLE_PATH_FINETUNE = dataclasses.replace(
+    FINETUNE,
+    does="fine-tunes the found network from the supernet's weights",
+    reads=("architecture.json", "projection.json", "supernet.npz"),
+)
 
 
 def final_stage(config: Config) -> Stage:
@@ -156,7 +173,7 @@ def final_stage(config: Config) -> Stage:
     if config.final == "train":
         return dataclasses.replace(TRAIN, reads=(*TRAIN.reads, *teacher))
     if not recipe.init:
-        return FINETUNE
+        return SINGLE_PATH_FINETUNE if config.method == "single_path" else FINETUNE
     fresh = ", its classifier re-initialised" if recipe.reset_classifier else ""
     return dataclasses.replace(
         FINETUNE,

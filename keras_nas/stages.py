@@ -11,52 +11,16 @@ import tensorflow as tf
 from keras_nas import (
     baselines_stage,
     exporting_stage,
+    final_stages,
     hardcore_stages,
     measuring_stages,
+    single_path_stages,
     tf_nas_stages,
 )
-from keras_nas.config import RecipeConfig
 from keras_nas.context import Context, Outputs
-from keras_nas.methods import hardcore_nas
-from keras_nas.methods.classification import accuracy
-from keras_nas.models import Supernet
-from keras_nas.models.saved_network import network_to_bytes
 from keras_nas.report import render, summary
 from keras_nas.report.front import front_page, front_summary
 from keras_nas.report_files import gather, gather_front
-from keras_nas.search_record import training_record
-
-
-def _final(context: Context, stage: str, recipe: RecipeConfig, start: Supernet | None) -> Outputs:
-    """The trained network."""
-    config = context.config
-    with context.runtime(stage) as runtime:
-        network, history = hardcore_nas.final_network(
-            context.architecture,
-            context.space,
-            context.examples,
-            recipe,
-            runtime,
-            batch_norm_images=config.batch_norm_images,
-            supernet=start,
-            heaviest=context.heaviest() if recipe.distillation else None,
-        )
-    reached = accuracy(network, context.examples, runtime, config.evaluation_batch_size)
-    return {
-        "network.keras": network_to_bytes(network),
-        f"{stage}.json": training_record(history, reached),
-    }
-
-
-def finetune(context: Context) -> Outputs:
-    """The network fine-tuned from w*, or from a file."""
-    recipe = context.config.finetune
-    return _final(context, "finetune", recipe, None if recipe.init else context.supernet())
-
-
-def train(context: Context) -> Outputs:
-    """The network trained from scratch."""
-    return _final(context, "train", context.config.train, None)
 
 
 def report(context: Context) -> Outputs:
@@ -81,8 +45,8 @@ COMMON: dict[str, Callable[[Context], Outputs]] = {
     stage.__name__: stage
     for stage in (
         measuring_stages.profile,
-        finetune,
-        train,
+        final_stages.finetune,
+        final_stages.train,
         exporting_stage.export,
         measuring_stages.measure,
         report,
@@ -94,8 +58,9 @@ COMMON: dict[str, Callable[[Context], Outputs]] = {
 SEARCHES: dict[str, dict[str, Callable[[Context], Outputs]]] = {
     "hardcore_nas": hardcore_stages.STAGES,
     "tf_nas": tf_nas_stages.STAGES,
+    "single_path": single_path_stages.STAGES,
 }
-"""Method -> what its own stages do."""
+"""Method -> what its own stages do, also in place of a common one."""
 
 
 def run(name: str, context: Context) -> Outputs:

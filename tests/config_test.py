@@ -135,6 +135,31 @@ def test_tf_nas_settings_fit_together(config, changes, message):
     config.validate()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"projection.method": "argmax"}, "leave config.projection.method at 'exact', .*'argmax'"),
+        ({"final": "train", "train.distillation": 0.5}, r"set config\.train\.distillation to 0"),
+        ({"finetune.distillation": 0.5}, r"no heaviest network .* config\.finetune\.distillation"),
+        ({"limits.latency_ms": (8, 9)}, "searches under one limit"),
+        ({"limits.latency_fraction": 0.5}, "exactly one of"),
+    ],
+)
+def test_single_path_settings_fit_together(config, changes, message):
+    config.method = "single_path"
+    config.validate()
+    for path, value in changes.items():
+        set_field(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        config.validate()
+
+
+def test_single_path_needs_no_limit(config):
+    config.method, config.limits = "single_path", LimitsConfig()
+    config.validate()
+    assert config.limits.each() == {"no_latency_limit": LimitsConfig()}
+
+
 @pytest.mark.parametrize("way", ["latency_ms", "latency_fraction"])
 def test_several_limits_are_floats_and_each_has_a_name(way):
     config = Config(limits=LimitsConfig(**{way: (1, 0.25)}, macs=5))

@@ -13,7 +13,7 @@ from keras_nas.space import SearchSpace
 from keras_nas.stage_list import stages_of
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
-PREFIXES = {"hardcore_nas": "hardcore", "tf_nas": "tf_nas"}
+PREFIXES = {"hardcore_nas": "hardcore", "tf_nas": "tf_nas", "single_path": "single_path"}
 """Method -> how the names of its experiments begin."""
 SMALL = 10e6
 """MACs of the heaviest network up to which the supernet is built."""
@@ -28,7 +28,7 @@ def test_there_are_experiments():
     names = {path.stem for path in FILES}
     for prefix in PREFIXES.values():
         assert {f"{prefix}_{data}" for data in ("fashion_mnist", "cifar10", "imagenet")} <= names
-    assert {"quickstart", "tf_nas_quickstart"} <= names
+    assert {"quickstart", "tf_nas_quickstart", "single_path_quickstart"} <= names
 
 
 def test_valid_and_named_after_method_and_data(module):
@@ -55,7 +55,7 @@ def test_docstring_states_paper_command_cost_and_what_to_expect(module):
 def test_space_and_networks_build(module):
     config = module["get_config"]()
     space = method_space(config)
-    if isinstance(space, SearchSpace) and config.supernet.sampling == "stratified":
+    if config.method == "hardcore_nas" and config.supernet.sampling == "stratified":
         check_batch_size(space, config.supernet.batch_size)
     lightest, heaviest = space.lightest(), space.heaviest()
     for formula in (macs, parameters):

@@ -68,6 +68,18 @@ def read_tiny_tf_nas_config():
     return lambda: _read_config(TINY_CONFIG.with_name("tiny_tf_nas_config.py"))
 
 
+@pytest.fixture
+def tiny_single_path_config(read_tiny_single_path_config) -> Config:
+    """A fresh copy of the tiny experiment of Single-Path NAS."""
+    return read_tiny_single_path_config()
+
+
+@pytest.fixture(scope="session")
+def read_tiny_single_path_config():
+    """Reads a fresh copy of it."""
+    return lambda: _read_config(TINY_CONFIG.with_name("tiny_single_path_config.py"))
+
+
 def _read_config(path: Path) -> Config:
     names: dict = {}
     exec(compile(path.read_text(), path, "exec"), names)

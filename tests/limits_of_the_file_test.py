@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nas import hardcore_stages
+from keras_nas import exporting_stage
 from keras_nas.config import LimitsConfig
 from keras_nas.devices.arena import activation_arena_bytes
 from keras_nas.experiment import load_space
@@ -41,8 +41,8 @@ def test_a_file_over_a_limit_is_refused(tiny_config, tiny_table):
     run = Run(tiny_config, tiny_table, Images(space.resolution))
     found = {"tflite_bytes": len(file), "peak_memory_bytes": activation_arena_bytes(file)}
     tiny_config.limits = LimitsConfig(latency_fraction=0.5, **found)
-    hardcore_stages._check_file(run, network)
+    exporting_stage.check_file(run, lambda: network)
     for name, value in found.items():
         tiny_config.limits = LimitsConfig(latency_fraction=0.5, **found | {name: value - 1.0})
         with pytest.raises(ValueError, match=rf"{name} {value}, over the limit {value - 1},"):
-            hardcore_stages._check_file(run, network)
+            exporting_stage.check_file(run, lambda: network)

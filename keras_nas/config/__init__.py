@@ -12,6 +12,7 @@ from keras_nas.config.schema import (
     SearchConfig,
     SpaceConfig,
 )
+from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import flatten
 
@@ -25,6 +26,7 @@ __all__ = [
     "ProjectionConfig",
     "RecipeConfig",
     "SearchConfig",
+    "SinglePathConfig",
     "SpaceConfig",
     "TFNASConfig",
     "flatten",

@@ -21,6 +21,8 @@ def check_together(config: Config) -> None:
     _check_limits(config)
     if config.method == "tf_nas":
         _check_tf_nas(config)
+    if config.method == "single_path":
+        _check_single_path(config)
 
 
 def _check_init(config: Config) -> None:
@@ -41,7 +43,9 @@ def _check_init(config: Config) -> None:
 
 def _check_limits(config: Config) -> None:
     limits = config.limits
-    if (limits.latency_ms is None) == (limits.latency_fraction is None):
+    given = [x for x in (limits.latency_ms, limits.latency_fraction) if x is not None]
+    # The trade-off of Single-Path NAS needs no limit.
+    if len(given) > 1 or (not given and config.method != "single_path"):
         raise ValueError(
             "set exactly one of config.limits.latency_ms and config.limits.latency_fraction, "
             f"and leave out the other; received {limits.latency_ms} and "
@@ -104,4 +108,19 @@ def _check_tf_nas(config: Config) -> None:
             "config.method='tf_nas' has neither one-shot weights nor a heaviest network to "
             "fine-tune from: set config.final='train' without distillation, or "
             "config.finetune.init."
+        )
+
+
+def _check_single_path(config: Config) -> None:
+    if config.projection.method != "exact":
+        raise ValueError(
+            "config.method='single_path' reads its gates as they are and, under limits, by the "
+            "exact projection; leave config.projection.method at 'exact', received "
+            f"{config.projection.method!r}."
+        )
+    if getattr(config, config.final).distillation:
+        raise ValueError(
+            "config.method='single_path' has no heaviest network to distil from: set "
+            f"config.{config.final}.distillation to 0, received "
+            f"{getattr(config, config.final).distillation}."
         )

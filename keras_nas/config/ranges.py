@@ -10,7 +10,7 @@ SUMS = ("macs", "parameters", "tflite_bytes")
 SAMPLINGS = ("stratified", "independent", "single_path")
 PRECISIONS = ("float32", "mixed_bfloat16")
 FINAL_STAGES = ("finetune", "train")
-METHODS = ("hardcore_nas", "tf_nas")
+METHODS = ("hardcore_nas", "tf_nas", "single_path")
 LARGEST_SEED = 2**31 - 1
 
 Range = tuple[Callable[[float], bool], str]
@@ -84,6 +84,22 @@ RANGES: dict[str, Range] = {
     "tf_nas.temperature_decay": UP_TO_1,
     "tf_nas.latency_weight": NOT_NEGATIVE,
     "tf_nas.latency_exponent": POSITIVE,
+    "single_path.epochs": POSITIVE,
+    "single_path.warmup_share": BELOW_1,
+    "single_path.subset_keep": UP_TO_1,
+    "single_path.runtime_weight": NOT_NEGATIVE,
+    "single_path.batch_size": AT_LEAST_1,
+    "single_path.learning_rate": POSITIVE,
+    "single_path.learning_rate_warmup_epochs": NOT_NEGATIVE,
+    "single_path.learning_rate_decay": UP_TO_1,
+    "single_path.decay_epochs": POSITIVE,
+    "single_path.rho": BELOW_1,
+    "single_path.momentum": BELOW_1,
+    "single_path.epsilon": POSITIVE,
+    "single_path.weight_decay": NOT_NEGATIVE,
+    "single_path.label_smoothing": BELOW_1,
+    "single_path.weight_average": BELOW_1,
+    "single_path.temperature": POSITIVE,
 } | {
     f"{stage}.{field}": allowed
     for stage in ("pretrain", "supernet", "finetune", "train")
@@ -105,4 +121,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tf_nas.second_sampler": ("random", "gumbel", "minimum", "maximum", "none"),
     "tf_nas.depth_space": ("sink", "skip_in", "skip_out"),
     "tf_nas.objective": ("absolute", "hinge", "log", "linear"),
+    "single_path.runtime_form": ("paper", "exact"),
+    "single_path.relaxation": ("sigmoid", "straight_through", "softmax"),
+    "single_path.norm": ("rms", "frobenius"),
 }

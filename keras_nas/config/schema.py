@@ -9,6 +9,7 @@ import dataclasses
 from keras_nas.config.baselines import BaselinesConfig
 from keras_nas.config.consistency import check_together
 from keras_nas.config.ranges import CHOICES, RANGES
+from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import Amount, OneOrMore, check_types, flatten
 
@@ -126,7 +127,7 @@ class DeviceConfig:
 
 @dataclasses.dataclass
 class LimitsConfig:
-    """What the network may cost; None is no limit. At least one latency limit is needed.
+    """What the network may cost; None is no limit. Only Single-Path NAS needs none on latency.
 
     Attributes:
       latency_ms: on the device. Several numbers are several limits, each searched for a network of
@@ -149,6 +150,8 @@ class LimitsConfig:
         """One set of limits a latency limit, by a name for its files, e.g. `limit_8ms`."""
         way = "latency_fraction" if self.latency_ms is None else "latency_ms"
         value, unit = getattr(self, way), "ms" if way == "latency_ms" else "_of_range"
+        if value is None:
+            return {"no_latency_limit": self}
         values = value if isinstance(value, tuple) else (value,)
         return {f"limit_{v:g}{unit}": dataclasses.replace(self, **{way: v}) for v in values}
 
@@ -232,9 +235,9 @@ class Config:
     Attributes:
       name: for the report.
       seed: of everything random.
-      method: of the search, `hardcore_nas` (stages pretrain, supernet, search, project) or `tf_nas`
-        (search, project).
-      space, data, device, limits, search, projection, tf_nas: see their classes.
+      method: of the search, `hardcore_nas` (stages pretrain, supernet, search, project), `tf_nas`
+        or `single_path` (both search, project).
+      space, data, device, limits, search, projection, tf_nas, single_path: see their classes.
       baselines: what several limits are compared with.
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
@@ -262,6 +265,7 @@ class Config:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
     tf_nas: TFNASConfig = dataclasses.field(default_factory=TFNASConfig)
+    single_path: SinglePathConfig = dataclasses.field(default_factory=SinglePathConfig)
     baselines: BaselinesConfig = dataclasses.field(default_factory=BaselinesConfig)
     finetune: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     train: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)

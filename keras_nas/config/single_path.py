@@ -19,6 +19,8 @@ class SinglePathConfig:
       subset_keep: probability that a group is not dropped there.
       runtime_weight: lambda, see above.
       runtime_form: of the runtime model, `paper` (eqs. 11 to 17) or `exact`.
+      runtime_table: file of runtimes in the authors' form that R is computed from, in place of the
+        device's latency table; see `resources.pixel1_runtime`. Limits stay those of the device.
       batch_size: images in a step.
       learning_rate: of weights and thresholds, for this batch size.
       learning_rate_warmup_epochs: linear rise at the start, while RMSProp's average of squares,
@@ -39,6 +41,7 @@ class SinglePathConfig:
     subset_keep: float = 0.6
     runtime_weight: float = 20.0
     runtime_form: str = "paper"
+    runtime_table: str = ""
     batch_size: int = 1024
     learning_rate: float = 0.064
     learning_rate_warmup_epochs: float = 0.4

@@ -16,9 +16,14 @@ from keras_nas.layers.sampling import gumbel_one_hot, shared_gumbel_one_hot
 from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, build_network, reestimate_batch_norm
+from keras_nas.models.batch_norm_statistics import batch_norm_batches
 from keras_nas.models.saved_network import start_from
+from keras_nas.models.single_path_supernet import DecidedSupernet
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from tpu.phase import Metrics
+
+OneShot = Supernet | DecidedSupernet
+"""What the weights of a found network are taken from."""
 
 
 def pretrain(
@@ -144,7 +149,7 @@ def final_network(
     runtime: Runtime,
     *,
     batch_norm_images: int,
-    supernet: Supernet | None = None,
+    supernet: OneShot | None = None,
     heaviest: keras.Model | None = None,
 ) -> tuple[keras.Model, list[Metrics]]:
     """Trains the found network: from w* or a file with distillation from w-bar, or from scratch.
@@ -156,8 +161,8 @@ def final_network(
       recipe: how; `recipe.init`, where it names a file, goes before w*.
       runtime: where.
       batch_norm_images: how many images the batch norm of a network from w* is re-estimated on.
-      supernet: w*; without it and a file, training is from scratch (stage `train` instead of
-        `finetune`).
+      supernet: w*, or a decided one of Single-Path NAS; without it and a file, training is from
+        scratch (stage `train` instead of `finetune`).
       heaviest: w-bar, the teacher where the recipe distils.
 
     Returns:
@@ -186,14 +191,13 @@ def final_network(
 
 
 def extract_network(
-    supernet: Supernet, architecture: Architecture, examples: Examples, batch_norm_images: int
+    supernet: OneShot, architecture: Architecture, examples: Examples, batch_norm_images: int
 ) -> keras.Model:
     """The stand-alone network with the supernet's weights and its own batch-norm statistics."""
     network = supernet.extract(architecture, fused_batch_norm=True)
-    images = examples.sample(batch_norm_images)
     reestimate_batch_norm(
         network,
         lambda batch: network(batch, training=True),
-        tf.data.Dataset.from_tensor_slices(images).batch(128, drop_remainder=len(images) >= 128),
+        batch_norm_batches(examples.sample(batch_norm_images)),
     )
     return network

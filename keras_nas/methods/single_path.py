@@ -35,9 +35,9 @@ class SinglePathResult:
       margins: of every gate, norm - threshold in the formulation's units.
       runtime_ms: of the found network by the runtime model.
       history: a row a compiled loop: those of the step ("loss", "cross_entropy", "accuracy",
-        "sampled_ms", "gradient_norm", "learning_rate"), and of the weights, not averaged, at its
-        end "runtime_ms", "skipped_blocks", for each block b its configuration (-1: skipped) as
-        "block_b_configuration", and for each gate its norm and threshold.
+        "sampled_ms", "runtime_weight", "gradient_norm", "learning_rate"), and of the weights, not
+        averaged, at its end "runtime_ms", "skipped_blocks", for each block b its configuration
+        (-1: skipped) as "block_b_configuration", and for each gate its norm and threshold.
     """
 
     configurations: np.ndarray
@@ -207,6 +207,7 @@ def training_step(
             "cross_entropy": task_loss,
             "accuracy": tf.reduce_mean(correct(labels, logits)),
             "sampled_ms": sampled_ms,
+            "runtime_weight": weight,
             "gradient_norm": tf.linalg.global_norm(gradients) * replicas,
             "learning_rate": optimizer.learning_rate,
         }

@@ -8,13 +8,14 @@ by the same exact projection as of other methods. Without a limit that binds, no
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_nas.resources import CostModel
-from keras_nas.solvers.projection import project
+from keras_nas.solvers.projection import Choice, project
 from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import Architecture, SearchSpace
 from keras_nas.space.single_path_gates import (
@@ -36,7 +37,7 @@ class FoundNetwork:
       configurations: int64 [B], or `SKIP`.
       architecture: the network.
       costs: resource name -> cost.
-      keeps_limits: whether all of them are within their limits.
+      keeps_limits: whether all of them are within their limits, and no choice is forbidden.
     """
 
     configurations: NDArray[np.int64]
@@ -53,8 +54,9 @@ def found_networks(
     Args:
       space: the search space.
       margins: norm - threshold of every gate.
-      models: costs of the space's configurations, one a limited resource.
-      limits: of the resources.
+      models: costs of the space's configurations, one a limited resource, and which of them a
+        limit on peak memory leaves.
+      limits: of the resources; +inf does not bind.
 
     Returns:
       "search", the gates as they are, and "exact", which keeps the limits.
@@ -63,18 +65,38 @@ def found_networks(
       InfeasibleError: no network keeps the limits.
       ValueError: margins of another space, or not as many limits as resources.
     """
-    found = {}
-    for name, bounds in (("search", [np.inf] * len(models)), ("exact", limits)):
-        configurations = project_margins(space, margins, models, bounds)
-        # Skipping, the last of the costs, is configuration -1.
-        costs = _staged_costs(space, models).exact_cost([0] * len(space.stages), configurations)
-        found[name] = FoundNetwork(
-            configurations,
-            architecture_of_configurations(space, configurations, name),
-            {model.name: float(cost) for model, cost in zip(models, costs, strict=True)},
-            bool(np.all(costs <= np.asarray(limits))),
+    free = [
+        dataclasses.replace(
+            m, allowed=np.ones_like(m.allowed), allowed_depths=np.any(m.reach > 0, axis=0)
         )
-    return found
+        for m in models
+    ]
+    searched = project_margins(space, margins, free, [np.inf] * len(models))
+    exact = project_margins(space, margins, models, limits)
+    return {
+        name: found_network(space, configurations, models, limits, name)
+        for name, configurations in (("search", searched), ("exact", exact))
+    }
+
+
+def found_network(
+    space: SearchSpace,
+    configurations: NDArray[np.int64],
+    models: Sequence[CostModel],
+    limits: Sequence[float],
+    name: str,
+) -> FoundNetwork:
+    """What a network of these configurations [B], or `SKIP`, is and costs."""
+    runs = np.flatnonzero(configurations != SKIP)
+    chosen = configurations[runs]
+    costs = {m.name: math.fsum([m.fixed, *m.block_costs[runs, chosen]]) for m in models}
+    allowed = costs_with_skipping(space, models).allowed_alpha[runs, chosen].all()
+    return FoundNetwork(
+        configurations,
+        architecture_of_configurations(space, configurations, name),
+        costs,
+        bool(allowed) and all(c <= limit for c, limit in zip(costs.values(), limits, strict=True)),
+    )
 
 
 def project_margins(
@@ -85,10 +107,10 @@ def project_margins(
     Raises:
       InfeasibleError, ValueError: see `found_networks`.
     """
-    costs = _staged_costs(space, models)
-    _, chosen = project(
+    costs = costs_with_skipping(space, models)
+    choice = project(
         credits_of(space, margins),
-        np.ones((len(space.stages), 1)),
+        depth_credits(space),
         block_costs=costs.block_costs,
         fixed=costs.fixed,
         limits=limits,
@@ -96,6 +118,12 @@ def project_margins(
         depths=costs.depths,
         allowed_alpha=costs.allowed_alpha,
     )
+    return chosen_configurations(space, choice)
+
+
+def chosen_configurations(space: SearchSpace, choice: Choice) -> NDArray[np.int64]:
+    """Configurations [B], or `SKIP`, that were projected under `costs_with_skipping`."""
+    _, chosen = choice
     return np.where(chosen == len(space.configurations), SKIP, chosen).astype(np.int64)
 
 
@@ -134,12 +162,22 @@ def _level_credits(margins: Array) -> Array:
     return np.concatenate([zeros, opened], axis=1) + np.concatenate([shut, zeros], axis=1)
 
 
-def _staged_costs(space: SearchSpace, models: Sequence[CostModel]) -> StagedCosts:
-    """Costs of configurations and of skipping, which costs nothing, at full depth."""
+def depth_credits(space: SearchSpace) -> Array:
+    """Credits [S, 1] of full depth, the only one: what is left out is skipped."""
+    return np.zeros((len(space.stages), 1))
+
+
+def costs_with_skipping(space: SearchSpace, models: Sequence[CostModel]) -> StagedCosts:
+    """Costs of configurations and of skipping, which is the last and costs nothing, at full depth.
+
+    Where the models forbid depths, a block that no depth left reaches can only be skipped.
+    """
     costs = np.stack([model.block_costs for model in models])  # [R, B, C]
     nothing = np.zeros((*costs.shape[:2], 1))
-    allowed = np.ones((costs.shape[1], costs.shape[2] + 1), np.bool_)
-    allowed[:, -1] = skippable(space)
+    reached = np.any((models[0].reach > 0) & models[0].allowed_depths, axis=(1, 2))  # [B]
+    allowed = np.concatenate(
+        [models[0].allowed & reached[:, None], skippable(space)[:, None]], axis=1
+    )  # [B, C + 1]
     return StagedCosts(
         block_costs=np.concatenate([costs, nothing], axis=2),
         fixed=np.array([model.fixed for model in models]),

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+_BATCH = 128
 _NOT_RUN = -(2.0**-100)
 """Running variance that no pass can leave behind: the next one is at least this times momentum."""
 
@@ -62,6 +63,13 @@ def reestimate_batch_norm(
             mean, variance = np.mean(statistics, axis=0)
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
+
+
+def batch_norm_batches(images: tf.Tensor) -> tf.data.Dataset:
+    """Images [n, H, W, 3] in the batches that statistics are averaged over."""
+    return tf.data.Dataset.from_tensor_slices(images).batch(
+        _BATCH, drop_remainder=len(images) >= _BATCH
+    )
 
 
 def _batch_statistics(layer: keras.layers.BatchNormalization) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -184,6 +185,35 @@ class SinglePathSupernet(keras.Model):
         sizes, ratios = len(self.space.kernel_sizes), len(self.space.se_ratios)
         expansion, rest = divmod(configuration, sizes * ratios)
         return expansion, *divmod(rest, ratios)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecidedSupernet:
+    """A supernet with its decisions made: what the found network starts from.
+
+    Attributes:
+      supernet: the weights.
+      configurations: int64 [B], or `SKIP`.
+    """
+
+    supernet: SinglePathSupernet
+    configurations: np.ndarray
+
+    def extract(self, architecture: Architecture, *, fused_batch_norm: bool = False) -> keras.Model:
+        """The stand-alone network, as `Supernet.extract` gives it.
+
+        Raises:
+          ValueError: the architecture is not that of the decisions.
+        """
+        found, network = self.supernet.extract(
+            self.configurations, architecture.name, fused_batch_norm=fused_batch_norm
+        )
+        if found != architecture:
+            raise ValueError(
+                f"architecture {architecture.name!r} is not the one that was projected: the gates "
+                "say another one. Run stage 'project' again."
+            )
+        return network
 
 
 def _fixed_parts(space: SearchSpace, classes: int) -> tuple[keras.Model, keras.Model]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_nas.report import charts
@@ -21,6 +21,18 @@ from keras_nas.report.text import (
     with_spread,
 )
 
+_ALSO_KNOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "measured": (
+        "measured_ms",
+        lambda row: with_spread(number(row, "measured_ms"), number(row, "spread_ms")),
+    ),
+    "skipped blocks": ("skipped_blocks", lambda row: f"{number(row, 'skipped_blocks') or 0:g}"),
+    "accuracy before training": (
+        "one_shot_accuracy",
+        lambda row: percent(number(row, "one_shot_accuracy")),
+    ),
+}
+"""Heading of what some candidates have -> its key and how it is shown."""
 _RANGE_WORDS = {
     "start": "expected, start of the search",
     "expected": "expected, end of the search",
@@ -139,15 +151,22 @@ def _candidates(data: ReportData, resources: Sequence[str]) -> str:
     if not found:
         return missing("The projection recorded no candidates.")
     method = lookup(data.projection, "method")
+    also = {
+        header: shown
+        for header, (key, shown) in _ALSO_KNOWN.items()
+        if any(number(candidate, key) is not None for candidate in found.values())
+    }
     rows = []
     for name, candidate in found.items():
         words = {True: "yes", False: "no"}
         kept = words.get(lookup(candidate, "keeps_limits"), DASH)
         costs = [resource_value(r, number(candidate, r)) for r in resources]
-        rows.append((name + (" (used)" if name == method else ""), *costs, kept))
-    headers = ("projection", *map(resource_label, resources), "keeps the limits")
-    caption = "One network from the search's probabilities, by each projection"
-    shown = table(caption, headers, rows, numbers=tuple(range(1, len(resources) + 1)))
+        more = [shown(candidate) for shown in also.values()]
+        rows.append((name + (" (used)" if name == method else ""), *costs, kept, *more))
+    headers = ("projection", *map(resource_label, resources), "keeps the limits", *also)
+    caption = "One network from what the search left, by each projection"
+    columns = [n for n, header in enumerate(headers) if n and header != "keeps the limits"]
+    shown = table(caption, headers, rows, numbers=columns)
     return f'<div class="narrow">{shown}</div>'
 
 

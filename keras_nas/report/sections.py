@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_nas.report import charts, heat_map
+from keras_nas.report import charts, gates, heat_map
+from keras_nas.report.curves import chart, points
 from keras_nas.report.data import LATENCY, ROUNDING, ReportData, limits_kept
 from keras_nas.report.heat_map import Chosen
 from keras_nas.report.network import network_table
-from keras_nas.report.svg import Point
 from keras_nas.report.tables import missing
 from keras_nas.report.text import (
     duration,
@@ -38,7 +38,9 @@ def network(data: ReportData) -> str:
 
 
 def choices(data: ReportData) -> str:
-    """Alpha and beta at start and end (HC Figure 7)."""
+    """Alpha and beta at start and end (HC Figure 7), or what gates were decided on."""
+    if "gates" in data.search:
+        return gates.choices(data)
     if not any(
         lookup(data.search, *path) for path in itertools.product(("start", "end"), _CHOICES)
     ):
@@ -64,20 +66,22 @@ def choices(data: ReportData) -> str:
 
 def trajectory(data: ReportData) -> str:
     """Loss, accuracy, expected cost of each limited resource, and entropies over steps."""
+    if "gates" in data.search:
+        return gates.trajectory(data)
     rows = data.search.get("trajectory") or []
     limits = {kept.resource: kept.limit for kept in limits_kept(data)}
-    resources = [name for name in {LATENCY: 0, **limits} if _points(rows, name)]
+    resources = [name for name in {LATENCY: 0, **limits} if points(rows, name)]
     drawn = [
-        _chart("Loss on the search images", {"loss": _points(rows, "loss")}, "loss"),
-        _chart(
+        chart("Loss on the search images", {"loss": points(rows, "loss")}, "loss"),
+        chart(
             "Accuracy on the search images",
-            {"accuracy": _points(rows, "accuracy", 100)},
+            {"accuracy": points(rows, "accuracy", 100)},
             "accuracy, %",
         ),
     ]
     drawn += [_cost_chart(rows, name, limits.get(name)) for name in resources]
-    entropies = {"alpha": _points(rows, "alpha_entropy"), "beta": _points(rows, "beta_entropy")}
-    drawn.append(_chart("Entropy of the choices", entropies, "entropy"))
+    entropies = {"alpha": points(rows, "alpha_entropy"), "beta": points(rows, "beta_entropy")}
+    drawn.append(chart("Entropy of the choices", entropies, "entropy"))
     if not any(drawn):
         return missing("The search recorded no trajectory.")
     return f'<div class="grid">{"".join(drawn)}</div>' + _timing(data)
@@ -116,41 +120,24 @@ def _chosen(data: ReportData) -> Chosen | None:
         return None
 
 
-def _points(rows: Iterable[Mapping[str, Any]], key: str, factor: float = 1.0) -> list[Point]:
-    pairs = ((number(row, "step"), number(row, key)) for row in rows)
-    return [(x, factor * y) for x, y in pairs if x is not None and y is not None]
-
-
-def _chart(
-    title: str,
-    series: Mapping[str, Sequence[Point]],
-    y_label: str,
-    limit: tuple[float, str] | None = None,
-) -> str:
-    """A line chart, or nothing where no series has a point."""
-    if not any(series.values()):
-        return ""
-    return charts.line_chart(title, series, y_label=y_label, limit=limit)
-
-
 def _cost_chart(rows: Sequence[Mapping[str, Any]], resource: str, limit: float | None) -> str:
     """Expected cost over steps; the title says whether any step exceeds the limit."""
     label = f"expected {resource_label(resource)}"
     y_label = label + (", ms" if resource == LATENCY else "")
-    points = _points(rows, resource)
+    costs = points(rows, resource)
     if limit is None:
-        return _chart(f"E{label[1:]}", {label: points}, y_label)
-    over = any(y > limit * (1 + ROUNDING) for _, y in points)
+        return chart(f"E{label[1:]}", {label: costs}, y_label)
+    over = any(y > limit * (1 + ROUNDING) for _, y in costs)
     title = f"E{label[1:]} {'exceeds' if over else 'stays within'} the limit"
     line = (limit, f"limit {resource_value(resource, limit)}")
-    return _chart(title, {label: points}, y_label, limit=line)
+    return chart(title, {label: costs}, y_label, limit=line)
 
 
 def _training_charts(history: Sequence[Mapping[str, Any]], stage: str) -> str:
     keys = list({key: None for row in history for key in row})
-    losses = {key: _points(history, key) for key in keys if "loss" in key}
-    accuracies = {key: _points(history, key, 100) for key in keys if "accuracy" in key}
-    return _chart(f"{stage}: loss", losses, "loss") + _chart(
+    losses = {key: points(history, key) for key in keys if "loss" in key}
+    accuracies = {key: points(history, key, 100) for key in keys if "accuracy" in key}
+    return chart(f"{stage}: loss", losses, "loss") + chart(
         f"{stage}: accuracy", accuracies, "accuracy, %"
     )
 

@@ -117,6 +117,10 @@ background:linear-gradient(var(--rule),var(--rule)) bottom/100% 1px no-repeat}
 .heat .p.high,.ramp i.high{color:var(--on)}
 .chosen{box-shadow:inset 0 0 0 2px var(--ink);font-weight:700}
 .unused{opacity:.4}.unused .high{color:var(--ink)}
+.gates td{font-size:11px;color:var(--soft);text-align:center;padding:2px 6px;min-width:96px}
+.gates svg{height:40px}.gates thead th{text-align:center}
+.gates tbody+tbody>tr:first-child>*{border-top:1px solid var(--rule)}
+.gates td.open{color:var(--ink)}
 .ramp{display:inline-flex}
 .ramp i{font-style:normal;font-size:11px;width:34px;text-align:center;color:var(--ink)}
 .swatch.mark{width:16px;height:14px;box-shadow:inset 0 0 0 2px var(--ink);margin-left:10px}

@@ -31,6 +31,7 @@ def summary(data: ReportData) -> str:
         ("limit", ", ".join(limits) or "none"),
         ("predicted", milliseconds(totals[LATENCY])),
         ("measured", measured_text(data)),
+        *_both_results(data),
         *_accuracy(data),
         ("MACs", count(totals["macs"])),
         ("parameters", count(totals["parameters"])),
@@ -42,6 +43,25 @@ def summary(data: ReportData) -> str:
         lines += ["", f"Files in {data.directory}" if data.directory else "Files"]
         lines += _aligned([(name, file_size(size)) for name, size in data.files])
     return "\n".join(lines) + "\n"
+
+
+def _both_results(data: ReportData) -> list[tuple[str, str]]:
+    """Of a search that trades softly: what it found, and the exact result under the limits."""
+    if "gates" not in data.search:
+        return []
+    limits = {kept.resource: kept.limit for kept in limits_kept(data)}
+    results = {"soft result": "search"} | ({"exact result": "exact"} if limits else {})
+    rows = []
+    for label, name in results.items():
+        latency = number(data.projection, "candidates", name, LATENCY)
+        if latency is None:
+            continue
+        text = f"{milliseconds(latency)} predicted"
+        if LATENCY in limits:
+            text += f" ({distance(latency, limits[LATENCY])} the limit)"
+        accuracy = number(data.projection, "candidates", name, "one_shot_accuracy")
+        rows.append((label, f"{text}, {percent(accuracy)} before training"))
+    return rows
 
 
 def measured_text(data: ReportData) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +16,7 @@ class Limit:
 
     Attributes:
       name: of the resource with its unit, e.g. `latency_ms`.
-      limit: what a network may cost at most.
+      limit: what a network may cost at most; infinite where only the range is asked for.
       smallest, typical, largest: of the lightest architecture, mean under uniform sampling, and of
         the heaviest architecture.
     """
@@ -63,7 +64,7 @@ def check_ranges(limits: Sequence[Limit]) -> None:
                 f"smallest is {row.smallest:.6g}, the largest {row.largest:.6g}. Raise the limit, "
                 f"or choose a smaller resolution, width multiplier or space.\n{range_table(limits)}"
             )
-        if row.limit > row.largest:
+        if row.largest < row.limit < math.inf:
             warnings.warn(
                 f"the limit {row.name} <= {row.limit:.6g} does not bind: the largest network of "
                 f"the space has {row.largest:.6g}.\n{range_table(limits)}",
@@ -76,5 +77,6 @@ def range_table(limits: Sequence[Limit]) -> str:
     lines = [f"{'resource':<18}{'smallest':>12}{'typical':>12}{'largest':>12}{'limit':>12}"]
     for row in limits:
         values = (row.smallest, row.typical, row.largest, row.limit)
-        lines.append(f"{row.name:<18}" + "".join(f"{value:>12.4g}" for value in values))
+        shown = ["none" if math.isinf(value) else f"{value:.4g}" for value in values]
+        lines.append(f"{row.name:<18}" + "".join(f"{text:>12}" for text in shown))
     return "\n".join(lines)

@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +157,7 @@ def _steps(values: Array, axis: int) -> Array:
 
 
 def pixel1_runtime(
-    entries: Mapping[str, Mapping[str, float]],
+    entries: Mapping[str, Any],
     space: SearchSpace = SINGLE_PATH,
     form: str = "paper",
     where: str = "runtime table",
@@ -165,7 +166,8 @@ def pixel1_runtime(
 
     Args:
       entries: the authors' `pixel1_runtime_model.json`: block (1 to 20 are searched) -> operation
-        (0: 3x3-3, 1: 3x3-6, 2: 5x5-3, 3: 5x5-6) -> ms.
+        (0: 3x3-3, 1: 3x3-6, 2: 5x5-3, 3: 5x5-6) -> ms. A table of another device also has
+        "fixed_ms", what every network costs there beside its searched blocks.
       space: `SINGLE_PATH`, or one that differs in its name or in what may be skipped.
       form: see `RuntimeModel`.
       where: names the origin in errors.
@@ -190,7 +192,8 @@ def pixel1_runtime(
                 "them. Download it anew."
             )
         rows.append([_milliseconds(row[o], f"{where}, block {b}, operation {o}") for o in order])
-    return RuntimeModel(space, PIXEL1_FIXED_MS, np.array(rows), form)
+    fixed_ms = _milliseconds(entries.get("fixed_ms", PIXEL1_FIXED_MS), f"{where}, fixed_ms")
+    return RuntimeModel(space, fixed_ms, np.array(rows), form)
 
 
 def _measured_parts(space: SearchSpace) -> dict[str, object]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from keras_nas.space.architecture import Architecture
 from keras_nas.space.search_space import SearchSpace
+from keras_nas.space.values import make_divisible
 
 Array = NDArray[np.float64]
 
@@ -49,6 +50,15 @@ def gate_shapes(space: SearchSpace) -> dict[str, tuple[int, int]]:
     }
 
 
+def gate_names(space: SearchSpace) -> dict[str, list[str]]:
+    """What each gate adds where it is open, by the fields of `Gates`."""
+    return {
+        "kernel": [f"k{size}" for size in space.kernel_sizes[1:]],
+        "expansion": [f"e{ratio:g}" for ratio in space.expansion_ratios],
+        "squeeze_excite": [f"se{ratio:g}" for ratio in space.se_ratios[1:]],
+    }
+
+
 def skippable(space: SearchSpace) -> NDArray[np.bool_]:
     """Which blocks may be skipped, bool [B]: those that a stage of the smallest depth is without.
 
@@ -57,6 +67,23 @@ def skippable(space: SearchSpace) -> NDArray[np.bool_]:
     stages = np.array(space.stage_of_block)
     index = np.arange(len(stages)) - np.array(space.first_blocks)[stages]
     return index >= np.array([stage.min_depth for stage in space.stages])[stages]
+
+
+def check_nesting(space: SearchSpace) -> None:
+    """Checks that the largest choice of every block holds the smaller ones as groups of weights.
+
+    Raises:
+      ValueError: two expansion ratios round to the same number of channels.
+    """
+    for b, shape in enumerate(space.block_input_shapes):
+        widths = [make_divisible(shape[2] * ratio) for ratio in space.expansion_ratios]
+        if widths != sorted(set(widths)):
+            raise ValueError(
+                f"space {space.name!r} does not suit Single-Path NAS: in block {b} the expansion "
+                f"ratios {list(space.expansion_ratios)} of {shape[2]} channels round to {widths} "
+                "channels, so that there is nothing to decide between some of them. Use ratios "
+                "further apart, or more channels (config.space.width_multiplier)."
+            )
 
 
 def check_gates(space: SearchSpace, gates: Gates) -> None:

@@ -1,5 +1,6 @@
 """The projection of gates against every network of a small space."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -116,6 +117,25 @@ def test_both_results():
         blocks = sum(map(len, row.architecture.stages[1:-1]))
         assert blocks == np.sum(row.configurations != SKIP)
     assert found["exact"].costs["latency_ms"] <= limit
+
+
+def test_forbidden_choices_are_left_out():
+    """As a limit on peak memory has it: configurations, and depths that none is left for."""
+    margins, latency = random_margins(2), model(1)
+    allowed = np.ones((3, 8), bool)
+    allowed[0, decided(margins)[0]] = False
+    depths = latency.allowed_depths.copy()
+    depths[0, 1] = False  # stage 1 has a single block
+    restricted = dataclasses.replace(latency, allowed=allowed, allowed_depths=depths)
+    found = found_networks(SPACE, margins, [restricted], [np.inf])
+    np.testing.assert_array_equal(found["search"].configurations, decided(margins))
+    assert not found["search"].keeps_limits and found["exact"].keeps_limits
+    credits = {
+        network: literal_credit(margins, network)
+        for network in NETWORKS
+        if allowed[0, network[0]] and network[1] == SKIP
+    }
+    assert tuple(found["exact"].configurations.tolist()) == max(credits, key=credits.get)
 
 
 def test_bad_margins_and_limits():
