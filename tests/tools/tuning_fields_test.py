@@ -1,7 +1,10 @@
 """Which fields are tuned over what, read from a command line."""
 
+from pathlib import Path
+
 import pytest
 
+from keras_nas.config.ranges import METHODS
 from keras_nas.tools.tuning_fields import (
     DEFAULT_FIDELITY,
     DEFAULT_FIELDS,
@@ -10,6 +13,7 @@ from keras_nas.tools.tuning_fields import (
     read_rungs,
     with_values,
 )
+from keras_nas.tools.tuning_trial import Evaluator
 
 
 @pytest.mark.parametrize(
@@ -97,9 +101,14 @@ def test_bad_lengths(tiny_config, paths, count, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("method", ["hardcore_nas", "tf_nas"])
-def test_every_method_has_defaults(method, tiny_config, tiny_tf_nas_config):
-    config = {"hardcore_nas": tiny_config, "tf_nas": tiny_tf_nas_config}[method]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_defaults(method, request):
+    fixture = {"hardcore_nas": "tiny_config"}.get(method, f"tiny_{method}_config")
+    config = request.getfixturevalue(fixture)
     assert read_fields(DEFAULT_FIELDS[method], config)
-    for path in DEFAULT_FIDELITY[method]:
-        assert with_values(config, {path: 1})
+    paths = DEFAULT_FIDELITY[method]
+    long = with_values(config, {path: 90 // (i + 1) for i, path in enumerate(paths)})
+    assert set(read_rungs(long, paths, 3, 3)[0].values) == set(paths)
+    evaluator = Evaluator(config, Path("unused"), "search", paths)
+    evaluator.check()
+    assert evaluator.common_stages()[0].name == "profile"
