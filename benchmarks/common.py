@@ -223,6 +223,10 @@ class Rows:
     def __getitem__(self, key: str) -> Any:
         return self._rows[key]
 
+    def items(self) -> dict[str, Any]:
+        """All rows by key."""
+        return dict(self._rows)
+
     def __setitem__(self, key: str, row: Any) -> None:
         self._rows[key] = row
         files.write_json(self._path, {"settings": self._settings, "rows": self._rows})
