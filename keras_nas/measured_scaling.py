@@ -1,7 +1,9 @@
 """Closes the loop from the device back to elasticity-scaling, so that the measured network keeps T.
 
 As `measured_projection`, for spaces with free widths: where the measured network misses the limit,
-its widths are scaled again, to a target that is moved by as much. Nothing is trained in between.
+or leaves more than a percent of it unused, the table is refitted on it by one factor and the widths
+are scaled again. The result keeps the limit exactly by the table as it was refitted last, and on
+the device. Nothing is trained in between.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ Network = tuple[Sequence[int], Sequence[int], Widths]
 """Operations [B], depths [S] and widths [B, O], as from `TFNASSpace.encode`."""
 
 
+UNUSED = 0.01
+"""Share of the latency limit that, left unused, is worth another round."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ScalingRound(MeasuredNetwork):
     """One network that was scaled and measured; its credit is its predicted latency.
@@ -29,9 +35,30 @@ class ScalingRound(MeasuredNetwork):
 
     architecture: Architecture
 
+    def uses_limit(self, limit_ms: float) -> bool:
+        """Whether measured plus spread keeps the limit, and measured leaves at most `UNUSED`."""
+        return (1 - UNUSED) * limit_ms <= self.measured_ms and self.upper_ms <= limit_ms
+
+    def next_target_ms(self, limit_ms: float) -> float:
+        """Limit on the prediction, by the table as it was made, of the next network.
+
+        It aims at the middle between what leaves `UNUSED` and what has no room for the spread.
+        """
+        room = max(UNUSED - self.spread_ms / self.measured_ms, 0.0)
+        return (1 - room / 2) * limit_ms * self.predicted_ms / self.upper_ms
+
+    def table_scale(self, limit_ms: float) -> float:
+        """Factor of the table as it was refitted for this network."""
+        return limit_ms / self.target_ms
+
+    def refitted_ms(self, limit_ms: float) -> float:
+        """Predicted latency by the refitted table, which keeps the limit exactly."""
+        return limit_ms * (self.predicted_ms / self.target_ms)
+
     def to_json_object(self, limit_ms: float) -> dict[str, Any]:
         """For `projection.json`."""
         value = super().to_json_object(limit_ms)
+        value["table_scale"] = self.table_scale(limit_ms)
         return value | {"architecture": self.architecture.to_block_strings()}
 
 
@@ -42,7 +69,7 @@ def scaled(latency: WidthLatency, network: Network, target_ms: float) -> tuple[N
       ValueError: it cannot keep the target.
     """
     operations, depths, widths = network
-    widths, _ = scale_network(latency, operations, depths, widths, target_ms)
+    widths, _ = scale_network(latency, operations, depths, widths, target_ms, uses_up=True)
     predicted_ms = check_network(latency, operations, depths, widths, target_ms)
     return (operations, depths, widths), predicted_ms
 
@@ -54,7 +81,7 @@ def close_scaling_loop(
     limit_ms: float,
     rounds: int,
 ) -> list[ScalingRound]:
-    """Scales and measures until the limit is kept and little of it is unused.
+    """Scales and measures until the limit is kept and at most `UNUSED` of it is left.
 
     Args:
       latency: by width.
@@ -64,8 +91,8 @@ def close_scaling_loop(
       rounds: at most.
 
     Returns:
-      All rounds in order. It ends early when a round uses the limit but for `UNUSED`, or when
-      scaling leads to a network that was measured before.
+      All rounds in order. It ends early when a round uses the limit, or when scaling leads to a
+      network that was measured before.
 
     Raises:
       ValueError: the network cannot keep a target.

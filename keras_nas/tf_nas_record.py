@@ -104,14 +104,16 @@ def scaling_record(
     found_ms: float,
     predicted_ms: float,
     rounds: Sequence[ScalingRound],
+    table_scale: float,
 ) -> dict[str, Any]:
     """What `projection.json` holds.
 
     Args:
       limit: on latency.
       found_ms: predicted latency of the network as the search found it.
-      predicted_ms: of the result.
+      predicted_ms: of the result, by the table as it was refitted on what was measured.
       rounds: see `measured_scaling.close_scaling_loop`.
+      table_scale: factor of the refitted table.
     """
     candidates = {"search": found_ms, METHOD: predicted_ms}
     return {
@@ -119,6 +121,7 @@ def scaling_record(
         "version": 1,
         "method": METHOD,
         "resources": {limit.name: predicted_ms},
+        "table_scale": table_scale,
         "candidates": {
             name: {limit.name: ms, "keeps_limits": ms <= limit.limit}
             for name, ms in candidates.items()

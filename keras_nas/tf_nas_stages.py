@@ -38,16 +38,18 @@ def project(context: Context) -> Outputs:
     searched = files.read_json(context.path("search.json"), "search record")
     found = space.encode(read_found(searched, space))
     network, predicted_ms = scaled(latency, found, limit.limit)
-    architecture, rounds = space.architecture(*network), []
+    architecture, rounds, table_scale = space.architecture(*network), [], 1.0
     if config.projection.rounds:
         with measuring(context) as measure_ms:
             rounds = close_scaling_loop(
                 latency, found, measure_ms, limit.limit, config.projection.rounds
             )
         best = best_round(rounds, limit.limit)
-        architecture, predicted_ms = best.architecture, best.predicted_ms
+        architecture, predicted_ms = best.architecture, best.refitted_ms(limit.limit)
+        table_scale = best.table_scale(limit.limit)
     architecture = dataclasses.replace(architecture, name=f"{config.name}_found")
-    record = scaling_record(limit, latency.network_ms(*found), predicted_ms, rounds)
+    found_ms = latency.network_ms(*found)
+    record = scaling_record(limit, found_ms, predicted_ms, rounds, table_scale)
     return {"projection.json": record, "architecture.json": architecture.to_json()}
 
 

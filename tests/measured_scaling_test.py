@@ -59,10 +59,13 @@ def test_the_measured_network_keeps_the_limit(latency, factor, spread_ms):
     rounds = close_scaling_loop(latency, NETWORK, measure, limit_ms, 6)
     assert [row.architecture for row in rounds] == measured
     best = best_round(rounds, limit_ms)
-    assert best.upper_ms <= limit_ms and best.predicted_ms <= limit_ms
-    if factor >= 1:  # else the table's own limit binds
-        assert best.upper_ms >= 0.97 * limit_ms
-    assert len(rounds) <= 3 and len(set(measured)) == len(measured)
+    assert best.upper_ms <= limit_ms and best.refitted_ms(limit_ms) <= limit_ms
+    assert best.upper_ms >= 0.99 * limit_ms
+    if not spread_ms:
+        assert best.uses_limit(limit_ms)
+        assert len(rounds) <= 2
+        assert best.table_scale(limit_ms) == pytest.approx(factor, rel=0.01)
+    assert len(rounds) <= 4 and len(set(measured)) == len(measured)
     assert SPACE.encode(best.architecture)
 
 
@@ -82,9 +85,12 @@ def test_rounds_end_where_asked(latency):
 
 
 def test_no_network_is_measured_twice(latency):
-    """A device faster than its table leaves some of the limit unused, which the table forbids."""
-    measure, measured = device(0.9)
-    assert len(close_scaling_loop(latency, NETWORK, measure, 2.3, 6)) == len(measured) == 1
+    """A device that is much faster than its table: the widest network leaves some of the limit."""
+    measure, measured = device(0.5)
+    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    assert len(rounds) == len(measured) == 2
+    largest = sum(SPACE.largest_widths()[b, NETWORK[0][b]] for b in (0, 1, 3, 4))
+    assert best_round(rounds, 2.3).predicted_ms == pytest.approx(1 + largest / 100)
 
 
 def test_a_network_that_cannot_be_narrow_enough(latency):
@@ -114,8 +120,11 @@ def test_records(latency):
     rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
     best = best_round(rounds, 2.3)
     found_ms = latency.network_ms(*NETWORK)
-    record = scaling_record(limit, found_ms, best.predicted_ms, rounds)
-    assert record["resources"] == {"latency_ms": best.predicted_ms}
+    scale = best.table_scale(2.3)
+    record = scaling_record(limit, found_ms, best.refitted_ms(2.3), rounds, scale)
+    assert record["resources"]["latency_ms"] <= 2.3
+    assert record["resources"]["latency_ms"] == pytest.approx(scale * best.predicted_ms)
+    assert record["table_scale"] == record["rounds"][1]["table_scale"] == scale
     assert record["candidates"]["search"] == {"latency_ms": found_ms, "keeps_limits": False}
     assert record["candidates"]["elasticity_scaling"]["keeps_limits"]
     assert [row["keeps_limit"] for row in record["rounds"]] == [False, True]

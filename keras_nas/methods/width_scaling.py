@@ -9,7 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_nas.resources.width_latency import WidthLatency
-from keras_nas.solvers.elasticity_scaling import Integers, Scaling, elasticity_scaling
+from keras_nas.solvers.elasticity_scaling import (
+    Integers,
+    Scaling,
+    elasticity_scaling,
+    use_up,
+)
 from keras_nas.space import Widths
 
 
@@ -19,6 +24,8 @@ def scale_network(
     depths: Sequence[int] | None,
     widths: Widths,
     target_ms: float,
+    *,
+    uses_up: bool = False,
 ) -> tuple[Widths, Scaling]:
     """Scales the widths that a network uses, as `scale_blocks`.
 
@@ -26,13 +33,14 @@ def scale_network(
       latency: of the space.
       operations, depths, widths: the network, as of `TFNASSpace.architecture`.
       target_ms: latency that is not to be exceeded.
+      uses_up: whether single widths then use up what is left, see `use_up`.
 
     Raises:
       ValueError: a choice or width outside the space.
     """
     blocks = latency.space.chosen_blocks(operations, depths)
     checked = latency.space.check_widths(widths)
-    return scale_blocks(latency, operations, blocks, checked, target_ms)
+    return scale_blocks(latency, operations, blocks, checked, target_ms, uses_up=uses_up)
 
 
 def scale_blocks(
@@ -41,6 +49,8 @@ def scale_blocks(
     blocks: Sequence[int],
     widths: Widths,
     target_ms: float,
+    *,
+    uses_up: bool = False,
 ) -> tuple[Widths, Scaling]:
     """Scales the widths of some blocks' operations, in units of the space's divisor; the others
     stay.
@@ -51,6 +61,7 @@ def scale_blocks(
       blocks: numbers of the blocks that the network has, ascending.
       widths: [B, O].
       target_ms: latency that is not to be exceeded.
+      uses_up: see `scale_network`.
 
     Returns:
       Widths [B, O], and what was done.
@@ -67,14 +78,15 @@ def scale_blocks(
         replaced[used] = unit * chosen
         return replaced
 
-    scaling = elasticity_scaling(
-        widths[used] // unit,
-        space.smallest_widths()[used] // unit,
-        space.largest_widths()[used] // unit,
-        np.array(space.stage_of_block)[numbers],
-        lambda chosen: latency.blocks_ms(operations, blocks, with_widths(chosen)),
-        target_ms,
-    )
+    def network_ms(chosen: Integers) -> float:
+        return latency.blocks_ms(operations, blocks, with_widths(chosen))
+
+    bounds = (space.smallest_widths()[used] // unit, space.largest_widths()[used] // unit)
+    stages = np.array(space.stage_of_block)[numbers]
+    scaling = elasticity_scaling(widths[used] // unit, *bounds, stages, network_ms, target_ms)
+    if uses_up:
+        chosen = use_up(scaling.widths, *bounds, network_ms, target_ms)
+        scaling = dataclasses.replace(scaling, widths=chosen, latency_ms=network_ms(chosen))
     if not scaling.kept:
         warnings.warn(
             f"elasticity-scaling cannot bring this network to {target_ms:.6g} ms: with the "

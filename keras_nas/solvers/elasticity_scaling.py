@@ -133,3 +133,38 @@ def _expand(
             break
         widths = wider
     return widths
+
+
+def use_up(
+    widths: ArrayLike,
+    smallest: ArrayLike,
+    largest: ArrayLike,
+    latency_ms: Callable[[Integers], float],
+    target_ms: float,
+) -> Integers:
+    """Widths that use up what elasticity-scaling, which moves whole stages, leaves of the target.
+
+    Of all ways to make one block a channel wider, and another one a channel narrower or none, takes
+    the one that leaves least, until none leaves less. (Not in the paper, whose networks have many
+    more channels.)
+
+    Args:
+      widths, smallest, largest: [N] integers.
+      latency_ms: widths [N] -> the network's latency.
+      target_ms: not to be exceeded.
+
+    Returns:
+      Widths [N]; the given ones where they exceed the target.
+    """
+    current, low, high = (np.asarray(array, np.int64) for array in (widths, smallest, largest))
+    used = latency_ms(current)
+    one = np.eye(len(current), dtype=np.int64)
+    moves = np.concatenate([one, *(one - one[i] for i in range(len(one)))])  # [N + N * N, N]
+    while True:
+        others = current + moves
+        others = others[np.all((low <= others) & (others <= high), axis=1)]
+        times = np.array([latency_ms(row) for row in others])
+        times[times > target_ms] = -np.inf
+        if not len(times) or times.max() <= used:
+            return current
+        current, used = others[times.argmax()], times.max()

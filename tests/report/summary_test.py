@@ -37,6 +37,14 @@ def test_summary_says_when_the_limit_is_not_kept(full, measurement, expected):
     assert _lines(dataclasses.replace(full, measurement=measurement))["keeps limit"] == expected
 
 
+def test_summary_says_what_a_refitted_table_predicts(full):
+    refitted = dataclasses.replace(full, projection={**full.projection, "table_scale": 0.5})
+    predicted = full.predicted_ms()
+    assert _lines(refitted)["predicted"] == (
+        f"{predicted:.3f} ms, {predicted / 2:.3f} ms by the table as refitted on it"
+    )
+
+
 def test_several_limits_each_get_a_verdict(full):
     full.search["limits"]["parameters"] = 1e3
     verdict = _lines(full)["keeps limit"]

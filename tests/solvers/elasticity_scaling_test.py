@@ -1,5 +1,6 @@
 """Elasticity-scaling: the authors' traces, properties of every result, and a loop by hand."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_nas.resources.authors_table import authors_table
-from keras_nas.solvers.elasticity_scaling import elasticity_scaling
+from keras_nas.solvers.elasticity_scaling import elasticity_scaling, use_up
 from keras_nas.space import TF_NAS
 
 GOLDEN = Path(__file__).parents[2] / "../shared/golden"
@@ -160,3 +161,34 @@ def test_the_input_is_left_as_it_was():
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         scale(3.0, **changes)
+
+
+COSTS_MS = np.array([0.05, 0.033, 0.0271, 0.0117, 0.0094])
+
+
+def uneven_ms(widths):
+    """Channels of different price, as those of stages of different resolution."""
+    return 1 + float(widths @ COSTS_MS)
+
+
+@pytest.mark.parametrize("target_ms", [5.0, 5.5, 6.31])
+def test_what_scaling_leaves_is_used_up(target_ms):
+    scaled = scale(target_ms, latency_ms=uneven_ms)
+    found = use_up(scaled.widths, LOW, HIGH, uneven_ms, target_ms)
+    assert np.all((found >= LOW) & (found <= HIGH))
+    assert scaled.latency_ms <= uneven_ms(found) <= target_ms
+    # No block fits a channel more, not even in exchange for another one's.
+    for wider, narrower in itertools.product(range(5), [None, *range(5)]):
+        other = found.copy()
+        other[wider] += 1
+        if narrower is not None:
+            other[narrower] -= 1
+        if np.all((other >= LOW) & (other <= HIGH)):
+            assert not uneven_ms(found) < uneven_ms(other) <= target_ms
+    assert uneven_ms(found) > target_ms - 0.005
+
+
+def test_nothing_is_used_up_beyond_bounds_or_target():
+    assert use_up(HIGH, LOW, HIGH, uneven_ms, 100.0).tolist() == HIGH.tolist()
+    assert use_up(START, LOW, HIGH, uneven_ms, 1.0).tolist() == START.tolist()
+    assert use_up(LOW, LOW, LOW, uneven_ms, 100.0).tolist() == LOW.tolist()
