@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.data.examples import Examples
 from keras_nas.layers.sampling import fold_in
+from keras_nas.layers.tf_nas_candidates import traced_once
 from keras_nas.methods.runtime import Runtime, stage_seed
 from keras_nas.methods.tf_nas_architecture import (
     ArchitectureState,
@@ -90,41 +91,48 @@ def search_tf_nas(
     Raises:
       ValueError: bad settings, or no network of the space keeps the target.
     """
-    limit = latency.check_target(target_ms)
-    if settings.objective == "log" and limit.smallest <= 1.0:
-        raise ValueError(
-            f"objective 'log' raises the logarithm of milliseconds to a power, but networks of the "
-            f"space take as little as {limit.smallest:.6g} ms, and it should be above 1 ms; choose "
-            "another objective."
-        )
-    batches = examples.steps(1, settings.batch_size)
-    schedule = Schedule.of(settings, batches, runtime.steps_per_loop)
-    with runtime.strategy.scope():
-        search = _Search(space, latency, target_ms, schedule, examples)
-    phases = [search.phase()]
-    if settings.warmup_epochs:
-        phases.insert(0, search.warmup_phase())
-    history = [row for phase in phases for row in runtime.run(phase)]
-    return search.result(history)
+    return TFNASSearch(space, latency, target_ms, settings, examples, runtime).run(runtime)
 
 
-class _Search:
-    """The variables of a search, and its phases."""
+class TFNASSearch:
+    """A search that can be run again from another seed, without tracing its steps again.
+
+    Args, Raises: as of `search_tf_nas`.
+    """
 
     def __init__(
         self,
         space: TFNASSpace,
         latency: WidthLatency,
         target_ms: float,
-        schedule: Schedule,
+        settings: TFNASConfig,
         examples: Examples,
+        runtime: Runtime,
     ):
-        settings = schedule.settings
-        keras.utils.set_random_seed(examples.seed)
-        self._latency, self._target_ms = latency, target_ms
-        self._schedule, self._examples = schedule, examples
+        limit = latency.check_target(target_ms)
+        if settings.objective == "log" and limit.smallest <= 1.0:
+            raise ValueError(
+                f"objective 'log' raises the logarithm of milliseconds to a power, but networks of "
+                f"the space take as little as {limit.smallest:.6g} ms, and it should be above 1 "
+                "ms; choose another objective."
+            )
+        batches = examples.steps(1, settings.batch_size)
+        self._schedule = Schedule.of(settings, batches, runtime.steps_per_loop)
+        self._latency, self._target_ms, self._examples = latency, target_ms, examples
+        self._scales = settings.elasticity_scaling
         self._objective = LatencyObjective(
             settings.objective, target_ms, settings.latency_weight, settings.latency_exponent
+        )
+        with runtime.strategy.scope():
+            self._create_variables(space)
+        self._weight_step = traced_once(self._train_weights)
+        self._architecture_step = traced_once(self._train_architecture)
+
+    def _create_variables(self, space: TFNASSpace) -> None:
+        settings, examples = self._schedule.settings, self._examples
+        keras.utils.set_random_seed(examples.seed)
+        self._seed = keras.Variable(
+            examples.seed, dtype="int32", trainable=False, aggregation="only_first_replica"
         )
         self._supernet = TFNASSupernet(
             space,
@@ -147,11 +155,32 @@ class _Search:
         self._trajectory = Trajectory(
             self._supernet,
             self._state,
-            latency,
+            self._latency,
             settings.epochs - settings.warmup_epochs,
             settings.warmup_epochs,
         )
         self._set_latency()
+
+    def run(self, runtime: Runtime) -> TFNASResult:
+        """Runs it to its end, continuing from its newest checkpoint."""
+        phases = [self._phase()]
+        if self._schedule.settings.warmup_epochs:
+            phases.insert(0, self._warmup_phase())
+        return self._result([row for phase in phases for row in runtime.run(phase)])
+
+    def restart(self, examples: Examples, runtime: Runtime, *, elasticity_scaling: bool) -> None:
+        """Goes back to the beginning.
+
+        Args:
+          examples: of the same number and shape, with another seed.
+          runtime: where.
+          elasticity_scaling: as in the settings.
+        """
+        space, settings = self._supernet.space, self._schedule.settings
+        fresh = TFNASSearch(space, self._latency, self._target_ms, settings, examples, runtime)
+        for own, new in zip(self._variables(), fresh._variables(), strict=True):
+            own.assign(new.numpy())
+        self._examples, self._scales = examples, elasticity_scaling
 
     def _set_latency(self) -> None:
         widths = self._supernet.widths()
@@ -159,9 +188,14 @@ class _Search:
 
     def _variables(self) -> list[keras.Variable]:
         parts = (self._supernet, self._optimizer, self._state, self._trajectory)
-        return [variable for part in parts for variable in part.variables]
+        return [self._seed, *(variable for part in parts for variable in part.variables)]
 
-    def _weight_step(self, inputs, epoch, seed, second: str) -> dict[str, tf.Tensor]:
+    def _step_seed(self, phase: str, step_index: tf.Tensor) -> tf.Tensor:
+        """[2] of a step of a phase."""
+        seed = tf.stack([tf.convert_to_tensor(self._seed.value), stage_seed(0, phase)[1]])
+        return fold_in(seed, step_index)
+
+    def _train_weights(self, inputs, epoch, seed, second: str) -> dict[str, tf.Tensor]:
         state = self._state
         return weight_step(
             self._supernet,
@@ -174,49 +208,52 @@ class _Search:
             seed=seed,
         )
 
-    def warmup_phase(self) -> Phase:
+    def _train_architecture(self, inputs, epoch, seed) -> dict[str, tf.Tensor]:
+        return architecture_step(
+            self._supernet,
+            self._state,
+            inputs,
+            objective=self._objective,
+            temperature=self._schedule.temperature(epoch),
+            seed=seed,
+        )
+
+    def _warmup_phase(self) -> Phase:
         """The epochs in which only weights are trained, on one path a step."""
         schedule, settings = self._schedule, self._schedule.settings
-        seed = stage_seed(self._examples.seed, "tf_nas_warmup")
+        name = "tf_nas_warmup"
 
         def step(inputs, step_index):
             epoch = step_index // (schedule.warmup_loop * schedule.warmup_loops)
-            metrics = self._weight_step(inputs, epoch, fold_in(seed, step_index), "none")
+            seed = self._step_seed(name, step_index)
+            metrics = self._weight_step(inputs, epoch, seed, "none")
             return metrics | {"epoch": tf.cast(epoch, tf.float32)}
 
         return Phase(
-            name="tf_nas_warmup",
+            name=name,
             step=step,
             variables=self._variables(),
             steps=schedule.warmup_steps,
             dataset=lambda start: self._examples.training(
-                settings.batch_size, start, int(stage_seed(0, "tf_nas_warmup")[1])
+                settings.batch_size, start, int(stage_seed(0, name)[1])
             ),
             steps_per_loop=schedule.warmup_loop,
         )
 
-    def phase(self) -> Phase:
+    def _phase(self) -> Phase:
         """The epochs in which weights, architecture and widths change."""
         schedule, settings = self._schedule, self._schedule.settings
-        seed = stage_seed(self._examples.seed, "tf_nas")
 
         def step(inputs, step_index):
             *fitted, held_out = inputs
             epoch = settings.warmup_epochs + step_index // schedule.epoch_steps
-            step_seed = fold_in(seed, step_index)
+            seed = self._step_seed("tf_nas", step_index)
             rows = [
-                self._weight_step(batch, epoch, fold_in(step_seed, 1 + i), settings.second_sampler)
+                self._weight_step(batch, epoch, fold_in(seed, 1 + i), settings.second_sampler)
                 for i, batch in enumerate(fitted)
             ]
             means = {name: tf.add_n([row[name] for row in rows]) / len(rows) for name in rows[0]}
-            found = architecture_step(
-                self._supernet,
-                self._state,
-                held_out,
-                objective=self._objective,
-                temperature=schedule.temperature(epoch),
-                seed=fold_in(step_seed, 0),
-            )
+            found = self._architecture_step(held_out, epoch, fold_in(seed, 0))
             return means | found | {"epoch": tf.cast(epoch, tf.float32)}
 
         return Phase(
@@ -245,7 +282,7 @@ class _Search:
         operations, kept = self._most_probable()
         widths = self._supernet.widths()
         if not rest:
-            if self._schedule.settings.elasticity_scaling:
+            if self._scales:
                 widths = scaled_widths(self._latency, operations, kept, widths, self._target_ms)
                 self._supernet.set_widths(widths)
                 self._set_latency()
@@ -256,8 +293,7 @@ class _Search:
     def _most_probable(self) -> tuple[np.ndarray, np.ndarray]:
         return most_probable(self._supernet, self._state.alpha.numpy(), self._state.beta.numpy())
 
-    def result(self, history: list[Metrics]) -> TFNASResult:
-        """What was found; to be called when the phases have ended."""
+    def _result(self, history: list[Metrics]) -> TFNASResult:
         operations, kept = self._most_probable()
         latency_ms = network_ms(self._latency, operations, kept, self._supernet.widths())
         return TFNASResult(

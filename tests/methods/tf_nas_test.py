@@ -44,7 +44,7 @@ def latency(space):
 
 @pytest.fixture(scope="module")
 def whole(space, latency, examples, tmp_path_factory):
-    """A search that nothing interrupted, and how often its steps were traced."""
+    """A search that nothing interrupted, how often its steps were traced, and what ran it."""
     runtime = tf_nas.Runtime(tmp_path_factory.mktemp("whole"), steps_per_loop=3)
     traced = []
     step = tf_nas.weight_step
@@ -55,11 +55,12 @@ def whole(space, latency, examples, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf_nas, "weight_step", counted)
-        return tf_nas.search_tf_nas(space, latency, 2.0, SETTINGS, examples, runtime), traced
+        search = tf_nas.TFNASSearch(space, latency, 2.0, SETTINGS, examples, runtime)
+        return search.run(runtime), traced, search
 
 
 def test_the_found_network_keeps_the_target(whole, space, latency):
-    result, _ = whole
+    result, *_ = whole
     depths = [result.kept.sum()]
     widths = result.supernet.widths()
     assert result.latency_ms == pytest.approx(latency.network_ms(result.operations, depths, widths))
@@ -73,7 +74,7 @@ def test_the_found_network_keeps_the_target(whole, space, latency):
 
 
 def test_history_and_epochs(whole, space):
-    result, _ = whole
+    result, *_ = whole
     warmup, search = result.history[:2], result.history[2:]
     assert [row["step"] for row in warmup] == [2, 4]
     assert [row["step"] for row in search] == [2, 4]
@@ -92,17 +93,36 @@ def test_history_and_epochs(whole, space):
 
 
 def test_widths_change_without_tracing_again(whole):
-    _, traced = whole
-    assert traced == ["none", "random", "random"]
+    _, traced, _ = whole
+    assert traced == ["none", "random"]
+
+
+def test_a_second_run_repeats_the_first_without_tracing_again(
+    whole, examples, tmp_path, monkeypatch
+):
+    result, _, search = whole
+    variables = [variable.numpy() for variable in result.supernet.variables]
+    monkeypatch.setattr(tf_nas, "weight_step", None)
+    other = dataclasses.replace(examples, seed=examples.seed + 1)
+    first, second = (tf_nas.Runtime(tmp_path / name, steps_per_loop=3) for name in "ab")
+    search.restart(other, first, elasticity_scaling=False)
+    unlike = search.run(first)
+    assert np.any(unlike.epochs[-1].alpha != result.epochs[-1].alpha)
+    np.testing.assert_array_equal(unlike.epochs[-1].widths, unlike.epochs[0].widths)
+    search.restart(examples, second, elasticity_scaling=True)
+    again = search.run(second)
+    for before, variable in zip(variables, again.supernet.variables, strict=True):
+        np.testing.assert_array_equal(before, variable.numpy())
+    np.testing.assert_array_equal(again.epochs[-1].alpha, result.epochs[-1].alpha)
 
 
 def test_an_interrupted_search_ends_in_the_same(
     whole, space, latency, examples, tmp_path, monkeypatch
 ):
     """Cut in the middle of the second phase: weights, momenta, widths and history are equal."""
-    result, _ = whole
+    result, *_ = whole
     runtime = tf_nas.Runtime(tmp_path, steps_per_loop=3, save_every_seconds=0)
-    update = tf_nas._Search._after_loop
+    update = tf_nas.TFNASSearch._after_loop
 
     class PowerCut(Exception):
         pass
@@ -113,7 +133,7 @@ def test_an_interrupted_search_ends_in_the_same(
         return update(self, step, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tf_nas._Search, "_after_loop", cut)
+        patch.setattr(tf_nas.TFNASSearch, "_after_loop", cut)
         with pytest.raises(PowerCut):
             tf_nas.search_tf_nas(space, latency, 2.0, SETTINGS, examples, runtime)
     again = tf_nas.search_tf_nas(space, latency, 2.0, SETTINGS, examples, runtime)
