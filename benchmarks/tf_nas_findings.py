@@ -13,12 +13,15 @@ and tables are made of the same searches.
 
 Every found network is trained from scratch in the same way and tested. Writes `findings.txt`,
 `figure_2.svg`, `figure_4a.svg` and `figure_5.svg` next to its results. Run again, it goes on with
-what it did not reach, and names it.
+what it did not reach, and names it. Searches that differ in seed and elasticity-scaling alone run
+one after another, since they share traced steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -28,102 +31,20 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import common, tf_nas_tables
+from benchmarks.tf_nas_searches import as_traced, config, in_microseconds, variants
 from keras_nas import files, pipeline
-from keras_nas.config import Config, LimitsConfig, RecipeConfig, SpaceConfig, TFNASConfig
+from keras_nas.config import TFNASConfig
 from keras_nas.context import Context
+from keras_nas.data.examples import Examples
 from keras_nas.method_space import width_limit
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.classification import accuracy
-from keras_nas.methods.tf_nas import TFNASResult, search_tf_nas
-from keras_nas.resources.width_latency import Curve, WidthLatency
+from keras_nas.methods.tf_nas import TFNASResult, TFNASSearch
+from keras_nas.resources.width_latency import WidthLatency
 from keras_nas.space import Architecture, TFNASSpace
 
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Searches of each kind.", lower_bound=1)
-_IMAGES = flags.DEFINE_integer("images", 640, "Fitted images of an epoch.", lower_bound=64)
-_EPOCHS = flags.DEFINE_integer("epochs", 16, "Of a search.", lower_bound=2)
-_WARMUP = flags.DEFINE_integer("warmup_epochs", 6, "First epochs, weights only.", lower_bound=0)
-_WEIGHT = flags.DEFINE_float("latency_weight", 0.1, "Of the paper's objective.", lower_bound=0)
-_LIMIT = flags.DEFINE_float("limit", 0.3, "Between the smallest latency (0) and the largest (1).")
-
-EXPONENT = 0.6
-"""Of C1."""
-
-
-def config() -> Config:
-    """The experiment: two stages of up to three blocks."""
-    scaled = common.scaled_config()
-    stages = [
-        {"channels": 24, "stride": 2, "activation": "relu", "min_depth": 1, "max_depth": 3},
-        {"channels": 40, "stride": 2, "activation": "swish", "min_depth": 1, "max_depth": 3},
-    ]
-    return dataclasses.replace(
-        scaled,
-        name="tf_nas_findings",
-        method="tf_nas",
-        space=SpaceConfig(
-            name="tf_nas",
-            resolution=scaled.space.resolution,
-            overrides={
-                "name": "tf_nas_2_stages",
-                "stem": {"channels": 16, "kernel_size": 3, "stride": 2, "activation": "relu"},
-                "first_stages": [],
-                "stages": stages,
-                "head": {"features": 128, "activation": "swish", "before_pooling": True},
-                "knot_spacing": 64,
-                "width_divisor": 8,
-            },
-        ),
-        limits=LimitsConfig(latency_fraction=_LIMIT.value),
-        tf_nas=TFNASConfig(
-            epochs=_EPOCHS.value,
-            warmup_epochs=_WARMUP.value,
-            learning_rate=0.1,  # searches are short
-            architecture_learning_rate=0.05,
-            latency_weight=_WEIGHT.value,
-        ),
-        train=RecipeConfig(
-            epochs=scaled.train.epochs,
-            batch_size=scaled.train.batch_size,
-            learning_rate=0.1,
-            warmup_epochs=scaled.train.warmup_epochs,
-            mixup=0.0,
-            weight_average=0.98,
-        ),
-        final="train",
-    )
-
-
-def in_microseconds(latency: WidthLatency) -> WidthLatency:
-    """Networks of this size take less than a millisecond, whose logarithm C1 could not raise to a
-    power. What the search says of milliseconds is microseconds then."""
-    curves = tuple(
-        tuple(Curve(curve.widths, 1000 * curve.ms) for curve in row) for row in latency.curves
-    )
-    return WidthLatency(latency.space, 1000 * latency.fixed_ms, curves)
-
-
-def variants(settings: TFNASConfig, target: float) -> dict[str, TFNASConfig]:
-    """The searches, by name; the paper's first."""
-    # d/dLAT of l |LAT / T - 1|, l1 log(LAT)^e and l2 LAT are equal at T.
-    weight = settings.latency_weight
-    objectives: dict[str, dict[str, Any]] = {
-        "paper": {},
-        "C1": {
-            "objective": "log",
-            "latency_weight": weight * math.log(target) ** (1 - EXPONENT) / EXPONENT,
-            "latency_exponent": EXPONENT,
-        },
-        "C2": {"objective": "linear", "latency_weight": weight / target},
-    }
-    changes: dict[str, dict[str, Any]] = {"paper": {}, "second none": {"second_sampler": "none"}}
-    changes |= {f"depth {kind}": {"depth_space": kind} for kind in ("skip_in", "skip_out")}
-    for name, objective in objectives.items():
-        changes.setdefault(name, objective)
-        changes[f"{name} unscaled"] = objective | {"elasticity_scaling": False}
-    for sampler in ("gumbel", "minimum", "maximum"):
-        changes[f"second {sampler}"] = {"second_sampler": sampler}
-    changes["shared weights"] = {"share_weights": True}
-    return {name: dataclasses.replace(settings, **change) for name, change in changes.items()}
+_IMAGES = flags.DEFINE_integer("images", 256, "Fitted images of an epoch.", lower_bound=64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,24 +61,40 @@ class Bench:
     latency: WidthLatency
     target: float
 
-    def row(self, name: str, settings: TFNASConfig, seed: int) -> dict[str, Any]:
-        """Searches, trains what was found, and returns what is kept of it."""
-        began = time.process_time()
+    def few_examples(self, seed: int) -> Examples:
+        """What a search sees."""
         examples = self.context.examples
         share = 1 - self.context.config.data.held_out_fraction
-        few = dataclasses.replace(
+        return dataclasses.replace(
             examples,
             fitted=examples.fitted[: _IMAGES.value],
             held_out=examples.held_out[: round(_IMAGES.value * (1 - share) / share)],
             seed=seed,
         )
-        with common.temporary_runtime(self.context, f"{name}_{seed}") as runtime:
-            result = search_tf_nas(
-                self.latency.space, self.latency, self.target, settings, few, runtime
-            )
-            row = self._describe(result)
-        row["accuracy"] = self._trained_accuracy(result.architecture, seed)
-        return row | {"cpu_seconds": time.process_time() - began}
+
+    def searches(
+        self, settings: TFNASConfig, wanted: Sequence[tuple[str, int, bool]]
+    ) -> Iterator[dict[str, Any]]:
+        """Searches one after another, which share traced steps; yields what is kept of each.
+
+        Args:
+          settings: of all, but for elasticity-scaling.
+          wanted: name, seed, and whether widths are scaled.
+        """
+        began, search = time.process_time(), None
+        for name, seed, scales in wanted:
+            examples = self.few_examples(seed)
+            with common.temporary_runtime(self.context, f"{name}_{seed}") as runtime:
+                if search is None:
+                    first = dataclasses.replace(settings, elasticity_scaling=scales)
+                    search = TFNASSearch(
+                        self.latency.space, self.latency, self.target, first, examples, runtime
+                    )
+                else:
+                    search.restart(examples, runtime, elasticity_scaling=scales)
+                row = self._describe(search.run(runtime))
+            yield row | {"cpu_seconds": time.process_time() - began}
+            began = time.process_time()
 
     def _describe(self, result: TFNASResult) -> dict[str, Any]:
         epochs = []
@@ -174,22 +111,24 @@ class Bench:
                     "alpha_entropy": -float(np.sum(p * logs, axis=1).mean()),
                 }
             )
-        return {"epochs": epochs, "architecture": result.architecture.to_block_strings()}
+        return {"epochs": epochs, "architecture": result.architecture.to_json()}
 
-    def _trained_accuracy(self, architecture: Architecture, seed: int) -> float:
-        """Test accuracy after training from scratch."""
+    def trained(self, architecture: str, seed: int) -> dict[str, Any]:
+        """Test accuracy of a found network after training from scratch."""
+        began = time.process_time()
         config = self.context.config
         examples = dataclasses.replace(self.context.examples, seed=seed)
         with common.temporary_runtime(self.context, f"alone_{seed}") as runtime:
             network, _ = hardcore_nas.final_network(
-                architecture,
+                Architecture.from_json(architecture),
                 self.latency.space,
                 examples,
                 config.train,
                 runtime,
                 batch_norm_images=config.batch_norm_images,
             )
-            return accuracy(network, examples, runtime, common.TEST_BATCH_SIZE)
+            tested = accuracy(network, examples, runtime, common.TEST_BATCH_SIZE)
+        return {"accuracy": tested, "cpu_seconds": time.process_time() - began}
 
 
 def prepare() -> Bench:
@@ -218,12 +157,64 @@ def description(bench: Bench) -> Iterator[str]:
         f"searches of {settings.epochs} epochs of {_IMAGES.value} images, the first "
         f"{settings.warmup_epochs} without the architecture; batch {settings.batch_size}, weight "
         f"of latency {settings.latency_weight:g}; found networks trained for "
-        f"{context.config.train.epochs:.2g} epochs"
+        f"{flags.FLAGS.training_steps} steps of {context.config.train.batch_size}"
     )
     yield (
         f"target {bench.target:.4g} us by the table; networks of the space take {smallest:.4g} to "
         f"{largest:.4g} us"
     )
+
+
+def search_all(
+    bench: Bench, searches: dict[str, TFNASConfig], rows: common.Rows, budget: common.Budget
+) -> None:
+    """Runs the searches that are not there yet, and trains what they found.
+
+    What scaling and objectives do to latency shows without training: those networks come last.
+    """
+    later = [name for name in searches if name.endswith("unscaled") or name.startswith("C")]
+    for settings, names in itertools.groupby(searches, lambda name: as_traced(searches[name])):
+        group = list(names)
+        runs = [
+            (name, seed)
+            for seed, name in itertools.product(range(_SEEDS.value), group)
+            if f"{name}/{seed}" not in rows
+        ]
+        if runs:
+            wanted = [(*run, searches[run[0]].elasticity_scaling) for run in runs]
+            found = bench.searches(settings, wanted)
+            for name, seed in runs:
+                if budget.allows(f"{name}/{seed}"):
+                    row = rows[f"{name}/{seed}"] = next(found)
+                    common.log(
+                        f"{name}/{seed}: latency / target {row['epochs'][-1]['after']:.3f}, "
+                        f"{row['cpu_seconds']:.0f} CPU s"
+                    )
+            del found
+            gc.collect()
+        train_all(bench, [name for name in group if name not in later], rows, budget)
+    train_all(bench, later, rows, budget)
+
+
+def train_all(bench: Bench, names: Sequence[str], rows: common.Rows, budget: common.Budget) -> None:
+    """Trains the networks that these searches found, where that is not done yet."""
+    for seed, name in itertools.product(range(_SEEDS.value), names):
+        key = f"{name}/{seed}"
+        if key in rows and f"{key}/trained" not in rows and budget.allows(f"{key}/trained"):
+            row = rows[f"{key}/trained"] = bench.trained(rows[key]["architecture"], seed)
+            common.log(f"{key}: {row['accuracy']:.2%}, {row['cpu_seconds']:.0f} CPU s")
+
+
+def found_rows(searches: Sequence[str], rows: common.Rows) -> dict[str, list[dict[str, Any]]]:
+    """What is there, by search; no number for an accuracy that is not."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in searches}
+    for seed, name in itertools.product(range(_SEEDS.value), searches):
+        key = f"{name}/{seed}"
+        if key in rows:
+            trained = f"{key}/trained"
+            tested = rows[trained]["accuracy"] if trained in rows else math.nan
+            found[name].append(rows[key] | {"seed": seed, "accuracy": tested})
+    return found
 
 
 def main(_: Sequence[str]) -> None:
@@ -239,20 +230,8 @@ def main(_: Sequence[str]) -> None:
         "target": bench.target,
     }
     rows = common.Rows(folder / "findings.json", settings)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in searches}
-    for seed in range(_SEEDS.value):
-        for name, search in searches.items():
-            key = f"{name}/{seed}"
-            if key not in rows:
-                if not budget.allows(key):
-                    continue
-                rows[key] = bench.row(name, search, seed)
-                row = rows[key]
-                common.log(
-                    f"{key}: {row['accuracy']:.2%}, latency / target "
-                    f"{row['epochs'][-1]['after']:.3f}, {row['cpu_seconds']:.0f} CPU s"
-                )
-            found[name].append(rows[key])
+    search_all(bench, searches, rows, budget)
+    found = found_rows(list(searches), rows)
     names = bench.latency.space.choice_names
     text = "\n".join([*description(bench), *tf_nas_tables.report(found, names), budget.summary()])
     files.write_text(folder / "findings.txt", f"{text}\n")

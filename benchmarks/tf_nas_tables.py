@@ -1,7 +1,8 @@
 """Tables, figures and verdicts of `tf_nas_findings`, from its rows.
 
-A row has `accuracy` and `epochs`; an epoch has `operations` [B] and `kept` [B] of the most probable
-network, its latency over the target `before` and `after` elasticity-scaling, and `alpha_entropy`.
+A row has `seed`, `accuracy` (NaN where that was not reached) and `epochs`; an epoch has
+`operations` [B] and `kept` [B] of the most probable network, its latency over the target `before`
+and `after` elasticity-scaling, and `alpha_entropy`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def _table(
 ) -> Iterator[str]:
     yield f"\n{title}"
     yield (
-        f"{'':24}{'seeds':>6}{'accuracy':>10}{'worst':>9}{'best':>9}{'depth':>7}{'latency/T':>11}"
+        f"{'':24}{'seeds':>6}{'trained':>9}{'accuracy':>10}{'worst':>9}{'best':>9}{'depth':>7}"
+        f"{'latency/T':>11}"
         f"{'miss by epoch':>15}{'most frequent operation':>26}{'entropy: derived, alpha':>25}"
     )
     for name, label in kinds.items():
@@ -93,14 +95,16 @@ def _table(
         if not rows:
             yield f"{label:24}{0:6}"
             continue
-        accuracies = [row["accuracy"] for row in rows]
+        accuracies = [row["accuracy"] for row in rows if not math.isnan(row["accuracy"])]
+        of_all = (np.mean(accuracies), min(accuracies), max(accuracies)) if accuracies else ()
+        shown = "".join(f"{value:9.2%}" for value in of_all) or "-"
         last = pooled_shares(rows, len(names))[-1]
         most = f"{names[int(last.argmax())]} {last.max():.0%}"
         alpha = np.mean([row["epochs"][-1]["alpha_entropy"] for row in rows])
         used = np.mean([row["epochs"][-1]["after"] for row in rows])
         yield (
-            f"{label:24}{len(rows):6}{np.mean(accuracies):10.2%}{min(accuracies):9.2%}"
-            f"{max(accuracies):9.2%}{np.mean(list(map(depth, rows))):7.2f}{used:11.3f}"
+            f"{label:24}{len(rows):6}{len(accuracies):9}{shown:>28}"
+            f"{np.mean(list(map(depth, rows))):7.2f}{used:11.3f}"
             f"{np.mean(list(map(misses, rows))):15.1%}{most:>26}{entropy(last):14.2f}{alpha:11.2f}"
         )
 
@@ -142,13 +146,15 @@ def compare(
     scale: float,
 ) -> str:
     """Whether `value` is larger in the first rows; decided beyond two standard errors only."""
-    pairs = list(zip(larger, smaller, strict=False))
-    if len(pairs) < 2:
-        return f"  not decided, {len(pairs)} seeds: {finding}"
-    differences = np.array([scale * (value(a) - value(b)) for a, b in pairs])
-    mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(len(pairs))
+    others = {row["seed"]: row for row in smaller}
+    pairs = [(row, others[row["seed"]]) for row in larger if row["seed"] in others]
+    both = np.array([scale * (value(a) - value(b)) for a, b in pairs])
+    differences = both[~np.isnan(both)]
+    if len(differences) < 2:
+        return f"  not decided, {len(differences)} seeds: {finding}"
+    mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(len(differences))
     holds = "holds" if mean > 2 * error else "does not hold" if mean < -2 * error else "not decided"
-    return f"  {holds}: {finding}; {mean:+.2f} +- {error:.2f} over {len(pairs)} seeds"
+    return f"  {holds}: {finding}; {mean:+.2f} +- {error:.2f} over {len(differences)} seeds"
 
 
 def figures(found: Found, names: Sequence[str]) -> dict[str, Figure]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import tf_nas_tables
-from benchmarks.tf_nas_findings import in_microseconds, variants
+from benchmarks.tf_nas_searches import in_microseconds, variants
 from keras_nas.config import TFNASConfig
 from keras_nas.methods.tf_nas_architecture import LatencyObjective
 from keras_nas.resources.width_latency import Curve, WidthLatency
@@ -14,7 +14,7 @@ NAMES = ["k3", "k5", "k5_se"]
 TARGET = 60.0
 
 
-def row(accuracy=0.5, after=(1.0, 1.0), operations=(0, 1, 0), kept=(True, True, True)):
+def row(accuracy=0.5, after=(1.0, 1.0), operations=(0, 1, 0), kept=(True, True, True), seed=0):
     epochs = [
         {
             "epoch": 2 + i,
@@ -26,7 +26,7 @@ def row(accuracy=0.5, after=(1.0, 1.0), operations=(0, 1, 0), kept=(True, True, 
         }
         for i, value in enumerate(after)
     ]
-    return {"accuracy": accuracy, "epochs": epochs}
+    return {"accuracy": accuracy, "epochs": epochs, "seed": seed}
 
 
 def test_shares_count_the_blocks_that_are_kept():
@@ -49,21 +49,22 @@ def test_networks_count_equally_however_deep():
         ((0.8, 0.7, 0.59), (0.9, 0.8, 0.7), "  does not hold:"),
         ((0.9, 0.8, 0.7), (0.9, 0.7, 0.9), "  not decided:"),
         ((0.9,), (0.1, 0.2), "  not decided, 1 seeds:"),
+        ((0.9, 0.8, float("nan")), (0.8, float("nan"), 0.6), "  not decided, 1 seeds:"),
     ],
 )
 def test_a_finding_is_decided_beyond_its_noise(larger, smaller, word):
-    rows = ([row(value) for value in side] for side in (larger, smaller))
+    rows = ([row(value, seed=n) for n, value in enumerate(side)] for side in (larger, smaller))
     text = tf_nas_tables.compare("bigger", *rows, lambda one: one["accuracy"], 100.0)
     assert text.startswith(word) and "bigger" in text
 
 
 def test_tables_name_what_was_found_and_what_was_not():
     found = {name: [] for name in variants(TFNASConfig(), TARGET)}
-    found["paper"] = [row(0.9, (1.5, 0.9)), row(0.7, (0.9, 1.0))]
-    found["paper unscaled"] = [row(0.9, (2, 2)), row(0.7, (2, 2.2))]
+    found["paper"] = [row(0.9, (1.5, 0.9)), row(0.7, (0.9, 1.0), seed=1)]
+    found["paper unscaled"] = [row(0.9, (2, 2)), row(float("nan"), (2, 2.2), seed=1)]
     text = list(tf_nas_tables.report(found, NAMES))
     paper = next(line for line in text if line.startswith("random "))
-    assert paper.split()[1:7] == ["2", "80.00%", "70.00%", "90.00%", "3.00", "0.950"]
+    assert paper.split()[1:8] == ["2", "2", "80.00%", "70.00%", "90.00%", "3.00", "0.950"]
     assert "17.5%" in paper and "k3 67%" in paper
     assert next(line for line in text if line.startswith("C2, scaled")).split()[-1] == "0"
     verdict = next(line for line in text if "with target, scaled: nearer" in line)
