@@ -47,6 +47,7 @@ RANGES: dict[str, Range] = {
     "data.test_fraction": SHARE,
     "data.crop_fraction": UP_TO_1,
     "data.held_out_fraction": SHARE,
+    "data.classes": NOT_NEGATIVE,
     "data.padding": NOT_NEGATIVE,
     "data.rand_augment_operations": NOT_NEGATIVE,
     "data.rand_augment_magnitude": (lambda v: 0 <= v <= 10, "0 to 10"),

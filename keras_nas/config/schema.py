@@ -46,6 +46,8 @@ class DataConfig:
       crop_fraction: side of the centre crop / short side.
       convert_modes: accept images with transparency, CMYK or 16 bits.
       download: let TFDS download a set that is missing.
+      classes: work on so many classes, drawn once at random; 0 is all. TFDS sets that do not fit
+        into memory have to be given as a folder.
       held_out_fraction: share of the training set kept for the search.
       crop, flip, padding: random crop and mirror of training images, see `data.Augmentation`.
       rand_augment_operations, rand_augment_magnitude: RandAugment; 0 operations turn it off.
@@ -61,6 +63,7 @@ class DataConfig:
     crop_fraction: float = 1.0
     convert_modes: bool = False
     download: bool = False
+    classes: int = 0
     held_out_fraction: float = 0.2
     crop: str = "none"
     flip: bool = False

@@ -119,6 +119,7 @@ def load_examples(config: DataConfig, resolution: int, seed: int) -> Examples:
         test_fraction=config.test_fraction,
         split_seed=seed,
         download=config.download,
+        classes=config.classes,
     )
     fitted, held_out = split_held_out(source.train.examples, config.held_out_fraction, seed=seed)
     augmentation = Augmentation(

@@ -96,4 +96,5 @@ def _reader(paths: LabelledPaths, convert_modes: bool) -> Reader:
         path, label = paths[index]
         return images.decode(path, str(path), convert_modes), label
 
-    return Reader(len(paths), read, lambda index: str(paths[index][0]))
+    labels = np.array([label for _, label in paths], np.int32)
+    return Reader(len(paths), read, lambda index: str(paths[index][0]), labels=labels)

@@ -22,9 +22,11 @@ class Reader:
       read_all: the same examples at once, uint8 `[examples, height, width, 3]` and int32
         `[examples]`; for sets of small images of one size, where a call an image would take
         longer than the work.
+      labels: int32 `[examples]`, where they are known without reading the images.
     """
 
     examples: int
     read: Callable[[int], tuple[Pixels, int]]
     describe: Callable[[int], str]
     read_all: Callable[[], Arrays] | None = None
+    labels: npt.NDArray[np.int32] | None = None

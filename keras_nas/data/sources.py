@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from keras_nas.data import folder, images, splits
+from keras_nas.data.chosen_classes import keep_classes
 from keras_nas.data.images import Pixels
 from keras_nas.data.reader import Reader
 
@@ -80,6 +81,7 @@ def load(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     download: bool = False,
+    classes: int = 0,
     memory_limit_bytes: int = 2 * 1024**3,
 ) -> Source:
     """Opens an image set.
@@ -98,13 +100,15 @@ def load(
       test_fraction: share of the test set where a folder has none of its own.
       split_seed: seed of that split.
       download: let TFDS download and prepare the set where it is missing.
+      classes: how many to keep, see `chosen_classes`; 0 keeps all.
       memory_limit_bytes: splits whose images take more stay on disk.
 
     Returns:
       The set; labels are 0 .. classes - 1.
 
     Raises:
-      ValueError: unknown source or set, damaged or unsuitable images, one class only.
+      ValueError: unknown source or set, damaged or unsuitable images, one class only, fewer than
+        `classes`.
       FileNotFoundError: the set or its folder does not exist.
     """
     _check_geometry(resolution, resize, crop_fraction)
@@ -121,6 +125,8 @@ def load(
             f"{source} has one class only ({', '.join(class_names)}); classification needs at "
             "least two."
         )
+    if classes:
+        class_names, (train, test) = keep_classes(source, class_names, (train, test), classes)
     make = functools.partial(
         _make_split,
         resolution=resolution,
@@ -243,6 +249,7 @@ def _digits() -> tuple[tuple[str, ...], Reader, Reader]:
             examples=len(part),
             read=lambda index: (pixels[part[index]], int(labels[part[index]])),
             describe=lambda index: f"digit {part[index]}",
+            labels=labels[part],
         )
 
     names = tuple(str(name) for name in digits.target_names)

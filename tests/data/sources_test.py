@@ -9,6 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_nas.data import sources
+from keras_nas.data.chosen_classes import keep_classes
+from keras_nas.data.reader import Reader
 
 TFDS_DIR = Path("../shared/tfds")
 
@@ -58,6 +60,51 @@ def test_folder_is_split_by_class(pets):
     stored = {np.asarray(Image.open(path)).tobytes() for path in (pets / "dog").iterdir()}
     dogs = source.train.images[source.train.labels == 1]
     assert len(dogs) == 12 and all(dog.tobytes() in stored for dog in dogs)
+
+
+@pytest.mark.parametrize("memory_limit_bytes", [2**30, 0])
+def test_a_part_of_the_classes(tmp_path, memory_limit_bytes):
+    for part, count in (("train", 3), ("val", 2)):
+        for label, name in enumerate("abcde"):
+            write_images(tmp_path / part / name, count, seed=label)
+    where = f"folder:{tmp_path}"
+    limit = {"memory_limit_bytes": memory_limit_bytes}
+    whole = sources.load(where, resolution=8, **limit)
+    source = sources.load(where, resolution=8, classes=3, **limit)
+    assert source.classes == 3 and set(source.class_names) < set("abcde")
+    for split, all_classes in ((source.train, whole.train), (source.test, whole.test)):
+        pairs = [split.example(index) for index in range(split.examples)]
+        named = [(source.class_names[label], image.tobytes()) for image, label in pairs]
+        expected = [all_classes.example(index) for index in range(all_classes.examples)]
+        expected = [(whole.class_names[label], image.tobytes()) for image, label in expected]
+        assert named == [pair for pair in expected if pair[0] in source.class_names]
+    assert source.class_names == sources.load(where, resolution=8, classes=3).class_names
+
+
+def test_a_part_of_the_digits():
+    digits = sources.load("digits", resolution=8, classes=4)
+    assert np.unique(digits.train.labels).tolist() == np.unique(digits.test.labels).tolist()
+    assert np.unique(digits.test.labels).tolist() == [0, 1, 2, 3] and digits.classes == 4
+
+
+@needs("fashion_mnist")
+def test_a_part_of_a_tfds_set():
+    options = {"resolution": 28, "classes": 2}
+    source = sources.load("tfds:fashion_mnist", TFDS_DIR, **options)
+    assert source.train.examples == 12_000 and source.test.examples == 2_000
+    assert np.bincount(source.test.labels).tolist() == [1000, 1000]
+
+
+@pytest.mark.parametrize("classes", [1, 11])
+def test_a_part_that_is_none_is_refused(classes):
+    with pytest.raises(ValueError, match=rf"2 to 10, the classes of digits.*received {classes}\."):
+        sources.load("digits", resolution=8, classes=classes)
+
+
+def test_classes_that_no_label_tells_are_refused():
+    reader = Reader(examples=3, read=lambda index: None, describe=str)
+    with pytest.raises(ValueError, match=r"labels of tfds:large .*give them as a folder"):
+        keep_classes("tfds:large", ("a", "b", "c"), [reader], 2)
 
 
 @pytest.mark.parametrize("test_name", ["test", "val", "validation"])
