@@ -7,6 +7,7 @@ import pytest
 
 from keras_nas.method_space import method_space
 from keras_nas.models import Supernet, build_network
+from keras_nas.models.single_path_supernet import SinglePathSupernet
 from keras_nas.models.supernet import check_batch_size
 from keras_nas.resources import macs, parameters
 from keras_nas.space import SearchSpace
@@ -65,4 +66,6 @@ def test_space_and_networks_build(module):
     trainable = sum(int(w.numpy().size) for w in network.trainable_weights)
     assert trainable == parameters(lightest, space.input_shape, 10)
     if isinstance(space, SearchSpace) and macs(heaviest, space.input_shape, 10) <= SMALL:
-        assert Supernet(space, 10).count_params() > network.count_params()
+        supernets = {"hardcore_nas": Supernet, "single_path": SinglePathSupernet}
+        supernet = supernets[config.method](space, 10)
+        assert supernet.count_params() > network.count_params()

@@ -95,7 +95,7 @@ RANGES: dict[str, Range] = {
     "single_path.learning_rate_decay": UP_TO_1,
     "single_path.decay_epochs": POSITIVE,
     "single_path.rho": BELOW_1,
-    "single_path.momentum": BELOW_1,
+    "single_path.momentum": SHARE,
     "single_path.epsilon": POSITIVE,
     "single_path.weight_decay": NOT_NEGATIVE,
     "single_path.label_smoothing": BELOW_1,
