@@ -94,7 +94,7 @@ class Searches:
         key = f"lambda_{weight:g}_epochs_{epochs:.4g}"
         if key not in self._rows:
             if not self._budget.allows(key):
-                raise OutOfTimeError
+                raise OutOfTimeError("out of time")
             common.log(key)
             found = self._search(dict(values) | {LAMBDA.path: weight}, key)
             self._rows[key] = dataclasses.asdict(found)
@@ -117,20 +117,29 @@ class Searches:
 
 
 def scaled_config() -> Config:
-    """The quickstart's search at 16x16 and a quarter of its length, further scaled by the flag."""
+    """The quickstart's search at a size of seconds: 16x16, three narrow blocks, 72 steps."""
     config = get_config()
-    settings, space = config.single_path, config.space
-    factor = 0.25 * flags.FLAGS.steps_scale
-    lengths = {name: factor * getattr(settings, name) for name in (
-        "epochs", "learning_rate_warmup_epochs", "decay_epochs")}  # fmt: skip
-    # Behind a stem of stride 2 the first stage keeps 8x8.
-    first, *others = space.overrides["stages"]
-    stages = [first | {"stride": 1}, *others]
-    overrides = space.overrides | {"name": "single_path_tuner", "stages": stages}
+    stages = [
+        {"channels": 16, "stride": 1, "activation": "relu", "min_depth": 1, "max_depth": 1},
+        {"channels": 24, "stride": 2, "activation": "relu", "min_depth": 1, "max_depth": 2},
+    ]
+    head = {"features": 64, "activation": "relu", "before_pooling": True}
+    overrides = {"name": "single_path_tuner", "stages": stages, "head": head}
+    factor = flags.FLAGS.steps_scale
     return dataclasses.replace(
         config,
-        space=dataclasses.replace(space, resolution=16, overrides=overrides),
-        single_path=dataclasses.replace(settings, **lengths),
+        space=dataclasses.replace(
+            config.space, resolution=16, overrides=config.space.overrides | overrides
+        ),
+        single_path=dataclasses.replace(
+            config.single_path,
+            batch_size=48,
+            warmup_share=0.25,  # else runtime would count in 27 steps only
+            epochs=3.0 * factor,
+            learning_rate_warmup_epochs=0.25 * factor,
+            decay_epochs=0.3 * factor,
+        ),
+        steps_per_loop=8,
     )
 
 
@@ -241,8 +250,8 @@ def main(_) -> None:
     try:
         for seed, name in itertools.product(range(_SEEDS.value), ALGORITHMS):
             studies[name].append(study(searches, config, name, target_ms, seed))
-    except OutOfTimeError:
-        pass
+    except KeyboardInterrupt as interrupt:
+        print(interrupt)
     print(f"{searches.run} searches now, {len(rows.items())} in all; {budget.summary()}")
     complete = min(len(seeds) for seeds in studies.values())
     if not complete:
