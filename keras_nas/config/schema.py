@@ -206,15 +206,16 @@ class SearchConfig:
       batch_size: images in a step.
       step_rule: `paper` (gamma = 4 / (t + 4)) or `constant` (the authors' code: 0.002).
       start: `balanced` (HC eqs. 27 and 28) or `lightest`.
-      solve_on_device: solve the linear program inside the compiled loop (one limit only; a TPU
-        needs it) instead of by SciPy between steps.
+      solve_on_device: solve the linear program inside the compiled loop (one limit only) instead of
+        by SciPy between steps. None is yes on a TPU, which would wait for every SciPy program, as
+        far as one limit allows it, else no.
     """
 
     epochs: float = 2.0
     batch_size: int = 128
     step_rule: str = "paper"
     start: str = "balanced"
-    solve_on_device: bool = False
+    solve_on_device: bool | None = None
 
 
 @dataclasses.dataclass

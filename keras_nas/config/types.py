@@ -40,7 +40,7 @@ def check_types(config: Any, path: str) -> None:
             setattr(config, field, tuple(map(float, value)))
         elif (
             not isinstance(value, hint)
-            or (isinstance(value, bool) and hint is not bool)
+            or (isinstance(value, bool) and hint not in (bool, bool | None))
             or isinstance(value, float)  # not finite
         ):
             raise ValueError(f"{path}.{field} should be {_describe(hint)}, received {value!r}.")

@@ -101,17 +101,13 @@ def search_several(
     dtype = runtime.iterate_dtype
     limits = _kept_in(dtype, np.asarray(limits, np.float64))
     sets, resources = limits.shape
-    if settings.solve_on_device and resources != 1:
-        raise ValueError(
-            f"solve_on_device works with one limit, received {resources}; solve between steps."
-        )
+    on_device = _solves_on_device(settings, resources, runtime)
     starts = [_start(settings.start, costs, own) for own in limits]
     _check_batch_size(settings.batch_size, sets, runtime)
     plan = _plan(costs, limits, settings, examples)
     alphas, betas = (np.stack(block) for block in zip(*starts, strict=True))
     with runtime.strategy.scope():
         state = State(alphas, betas, dtype)
-    on_device = settings.solve_on_device
 
     def on_host(step: int, _: Metrics) -> Metrics:
         return frank_wolfe_iterate.host_update(plan, state, step)
@@ -134,6 +130,16 @@ def search_several(
         SearchResult(*start, *end, [own_metrics(row, k, sets) for row in history])
         for k, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
+
+
+def _solves_on_device(settings: SearchConfig, resources: int, runtime: Runtime) -> bool:
+    if settings.solve_on_device is None:
+        return runtime.on_tpu and resources == 1
+    if settings.solve_on_device and resources != 1:
+        raise ValueError(
+            f"solve_on_device works with one limit, received {resources}; solve between steps."
+        )
+    return settings.solve_on_device
 
 
 def _kept_in(dtype: tf.DType, limits: np.ndarray) -> np.ndarray:

@@ -35,10 +35,14 @@ class Runtime:
     watch: Watch = NOBODY
 
     @property
+    def on_tpu(self) -> bool:
+        """Whether the devices are cores of a TPU."""
+        return isinstance(self.strategy, tf.distribute.TPUStrategy)
+
+    @property
     def iterate_dtype(self) -> tf.DType:
         """Of probabilities that a step moves: float64, but on a TPU, which has none, float32."""
-        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
-        return tf.float32 if on_tpu else tf.float64
+        return tf.float32 if self.on_tpu else tf.float64
 
     def check_batch_size(self, setting: str, images: int, *, mixup: float = 0.0) -> None:
         """Raises ValueError, naming the `setting`, unless all devices can share a batch evenly."""

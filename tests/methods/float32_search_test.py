@@ -11,13 +11,13 @@ from keras_nas.experiment import staged_costs
 from keras_nas.methods import frank_wolfe_iterate
 from keras_nas.methods.frank_wolfe_search import search
 from keras_nas.methods.runtime import Runtime
-from keras_nas.resources import cost_model, piece_macs
+from keras_nas.resources import cost_model, piece_macs, piece_parameters
 
 
 class TpuRuntime(Runtime):
     """Chooses dtypes as on a TPU."""
 
-    iterate_dtype = tf.float32
+    on_tpu = True
 
 
 @pytest.fixture
@@ -85,3 +85,33 @@ def test_the_dtype_is_the_strategys(tmp_path):
 
     assert Runtime(tmp_path, Tpu()).iterate_dtype == tf.float32
     assert Runtime(tmp_path).iterate_dtype == tf.float64
+
+
+@pytest.mark.parametrize(
+    ("on_tpu", "asked", "resources", "solves_on_device"),
+    [
+        (True, None, 1, True),
+        (True, None, 2, False),
+        (True, False, 1, False),
+        (False, None, 1, False),
+        (False, True, 1, True),
+    ],
+)
+def test_programs_are_solved_on_a_tpu_unless_the_configuration_says_otherwise(
+    supernet, space, examples, tmp_path, on_tpu, asked, resources, solves_on_device
+):
+    class Caught(Exception):
+        pass
+
+    class CatchingRuntime(TpuRuntime if on_tpu else Runtime):
+        def run(self, phase):
+            raise Caught(phase.steps_per_loop)
+
+    models = [cost_model(space, f, 10, name=f.__name__) for f in (piece_macs, piece_parameters)]
+    costs = staged_costs(space, models[:resources])
+    limits = [(model.smallest() + model.largest()) / 2 for model in models[:resources]]
+    settings = SearchConfig(batch_size=12, solve_on_device=asked)
+    with pytest.raises(Caught) as caught:
+        search(supernet, costs, limits, settings, examples, CatchingRuntime(tmp_path))
+    # The host solves after every step, so a compiled loop has only one.
+    assert caught.value.args[0] == (10 if solves_on_device else 1)
