@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu.distribution import divided
+from tpu.failures import clear_memory_errors
 from tpu.phase import Metrics
 
 EvaluationStep = Callable[[Any], dict[str, tf.Tensor]]
@@ -18,7 +19,10 @@ EXAMPLES = "examples"
 
 
 def evaluator(
-    step: EvaluationStep, strategy: tf.distribute.Strategy, batch_size: int
+    step: EvaluationStep,
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    batch_size_setting: str = "the batch size of its data set",
 ) -> Callable[[tf.data.Dataset], Metrics]:
     """Returns a function that sums a step's values over a data set, to be called often.
 
@@ -31,11 +35,12 @@ def evaluator(
             but "examples". It must not depend on which other examples are in the batch.
         strategy: Where to run it.
         batch_size: Of the data sets, on this host.
+        batch_size_setting: Where a person sets it, for the message when memory ends.
 
     Returns:
         A function from a finite data set of batches, the same number on every host, to the total of
         each value, and the number of "examples". It raises ValueError for a data set that is empty
-        or endless, and for a step that breaks the contract.
+        or endless, and for a step that breaks the contract, and OutOfMemoryError.
     """
 
     def summed(inputs: Any, counts: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -58,9 +63,10 @@ def evaluator(
 
     def total(dataset: tf.data.Dataset) -> Metrics:
         totals: dict[str, tf.Tensor] = {}
-        for inputs, counts in _filled_up(dataset, strategy, batch_size):
-            for name, value in run(inputs, counts).items():
-                totals[name] = totals[name] + value if name in totals else value
+        with clear_memory_errors("Evaluation", batch_size, batch_size_setting):
+            for inputs, counts in _filled_up(dataset, strategy, batch_size):
+                for name, value in run(inputs, counts).items():
+                    totals[name] = totals[name] + value if name in totals else value
         if not totals or not float(totals[EXAMPLES]):
             raise ValueError("The data set to evaluate on is empty: it needs at least one batch.")
         return {name: float(value) for name, value in totals.items()}
@@ -73,9 +79,10 @@ def evaluate(
     dataset: tf.data.Dataset,
     strategy: tf.distribute.Strategy,
     batch_size: int,
+    batch_size_setting: str = "the batch size of its data set",
 ) -> Metrics:
     """Sums a step's values over a data set once: see `evaluator`."""
-    return evaluator(step, strategy, batch_size)(dataset)
+    return evaluator(step, strategy, batch_size, batch_size_setting)(dataset)
 
 
 def predict(
@@ -111,6 +118,7 @@ def _filled_up(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy, batch
     local = max(1, len(strategy.extended.worker_devices))
     full = -(-batch_size // local) * local
 
+    @tf.autograph.experimental.do_not_convert
     def fill_up(*element: tf.Tensor) -> tuple[Any, tf.Tensor]:
         count = tf.shape(tf.nest.flatten(element)[0])[0]
 

@@ -14,11 +14,36 @@ _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineE
 
 
 class OutOfMemoryError(RuntimeError):
-    """A step does not fit into the memory of its devices."""
+    """A batch does not fit into the memory of its devices."""
 
 
 class WorkerLostError(RuntimeError):
     """Another worker, or the connection to a device, is gone."""
+
+
+@contextlib.contextmanager
+def clear_memory_errors(
+    what: str, batch_size: int | None, batch_size_setting: str
+) -> Iterator[None]:
+    """Turns the end of memory into an error of one line that names the remedy.
+
+    Args:
+        what: Takes the memory.
+        batch_size: Of it; None if it is not known.
+        batch_size_setting: Where a person sets it.
+
+    Raises:
+        OutOfMemoryError: Memory ended. Disks that are full are left as they are.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in error.message:
+            raise
+        size = "this batch size" if batch_size is None else f"batch size {batch_size}"
+        raise OutOfMemoryError(
+            f"{what} does not fit into memory at {size}: lower {batch_size_setting}."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -37,19 +62,12 @@ def clear_errors(
         DivergedError: With the checkpoints that are left.
     """
     try:
-        yield
+        with clear_memory_errors(f"Phase '{phase.name}'", batch_size, phase.batch_size_setting):
+            yield
     except DivergedError as error:
         raise DivergedError(
             f"{error}; nothing of it was saved. {good_checkpoints()} Lower the learning rate or "
             "check the data."
-        ) from error
-    except tf.errors.ResourceExhaustedError as error:
-        if "No space left" in error.message:
-            raise
-        size = "this batch size" if batch_size is None else f"batch size {batch_size}"
-        raise OutOfMemoryError(
-            f"Phase '{phase.name}' does not fit into memory at {size}: lower "
-            f"{phase.batch_size_setting}."
         ) from error
     except _LOST as error:
         raise WorkerLostError(

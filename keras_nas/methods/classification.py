@@ -145,5 +145,6 @@ def accuracy(
     """Share of test images (or held-out ones) that `model` classifies right, in inference mode."""
     dataset = examples.evaluation(batch_size, held_out=held_out)
     own = batch_size // examples.host[1]
-    sums = evaluate(evaluation_step(model), dataset, runtime.strategy, own)
+    step = evaluation_step(model)
+    sums = evaluate(step, dataset, runtime.strategy, own, "config.evaluation_batch_size")
     return sums["correct"] / sums[EXAMPLES]

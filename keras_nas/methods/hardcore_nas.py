@@ -20,6 +20,7 @@ from keras_nas.models.batch_norm_statistics import batch_norm_batches
 from keras_nas.models.saved_network import start_from
 from keras_nas.models.single_path_supernet import DecidedSupernet
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
+from tpu.failures import clear_memory_errors
 from tpu.phase import Metrics
 
 OneShot = Supernet | DecidedSupernet
@@ -195,9 +196,9 @@ def extract_network(
 ) -> keras.Model:
     """The stand-alone network with the supernet's weights and its own batch-norm statistics."""
     network = supernet.extract(architecture, fused_batch_norm=True)
-    reestimate_batch_norm(
-        network,
-        lambda batch: network(batch, training=True),
-        batch_norm_batches(examples.sample(batch_norm_images)),
-    )
+    images = examples.sample(batch_norm_images)
+    with clear_memory_errors("Re-estimating batch norm", None, "config.batch_norm_images"):
+        reestimate_batch_norm(
+            network, lambda batch: network(batch, training=True), batch_norm_batches(images)
+        )
     return network

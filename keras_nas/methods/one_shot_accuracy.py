@@ -131,7 +131,9 @@ def accuracy_of_choices(
     batches = batch_norm_batches(examples.sample(batch_norm_images))
     examples = dataclasses.replace(examples, held_out=examples.held_out[:held_out_images])
     own_batch = batch_size // examples.host[1]
-    totals = evaluator(evaluation_step(forward), runtime.strategy, own_batch)
+    totals = evaluator(
+        evaluation_step(forward), runtime.strategy, own_batch, "config.evaluation_batch_size"
+    )
 
     def accuracy(choice: Any, *, test: bool = False) -> float:
         choose(choice)

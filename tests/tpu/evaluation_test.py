@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tpu.evaluation import evaluate, evaluator, predict
+from tpu.failures import OutOfMemoryError
 from tpu.strategy import strategy_for
 
 CPU = strategy_for("cpu")
@@ -33,6 +34,19 @@ def test_totals_stay_exact_beyond_float32():
     dataset = tf.data.Dataset.range(5).batch(1)
     found = evaluate(lambda batch: {"count": 0 * batch + 2**24 + 1}, dataset, CPU, 1)
     assert found == {"count": 5 * (2**24 + 1), "examples": 5}
+
+
+def test_memory_that_ends_names_the_batch_size_and_where_it_is_set():
+    def step(batch):
+        huge = tf.zeros(tf.cast([2**23, 2**23], tf.int64) + batch[0])  # 280 TB
+        return {"sum": batch + tf.cast(tf.reduce_sum(tf.math.sin(huge)), tf.int64)}
+
+    dataset = tf.data.Dataset.range(48).batch(24)
+    with pytest.raises(OutOfMemoryError) as raised:
+        evaluate(step, dataset, CPU, 24, "config.evaluation_batch_size")
+    assert str(raised.value) == (
+        "Evaluation does not fit into memory at batch size 24: lower config.evaluation_batch_size."
+    )
 
 
 def test_predictions_come_in_order_without_what_was_filled_up():
