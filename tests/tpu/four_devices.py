@@ -17,11 +17,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas.devices.arena import activation_arena_bytes
+from keras_nas.export import convert
 from keras_nas.layers.batch_norm import FusedBatchNormalization, normalize_batch
 from keras_nas.layers.sampling import deal, gumbel_one_hot, shared_gumbel_one_hot
 from keras_nas.layers.tf_nas_updates import Update
 from keras_nas.methods.runtime import Runtime
 from keras_nas.methods.tf_nas_weights import PathSGD
+from keras_nas.models import build_network
+from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 from keras_nas.training.mixup import mixup
 from tpu.distribution import divided
 from tpu.evaluation import evaluate, predict
@@ -141,6 +145,25 @@ def check_variance_keeps_its_digits():
         )
         np.testing.assert_allclose(means[0], exact.mean((0, 1, 2)), rtol=1e-6)
         np.testing.assert_allclose(variances[0], exact.var((0, 1, 2)), rtol=tolerance)
+
+
+def check_a_network_is_exported_from_several_devices_as_from_one():
+    """As the stage `project` does, to hold the file against limits on its size and memory."""
+    space = SearchSpace(
+        name="small",
+        stem=Stem(channels=8, stride=2),
+        stages=(ElasticStage(8, 1, min_depth=1, max_depth=1),),
+        head=Head(features=16),
+        resolution=8,
+    )
+    found = []
+    for strategy in (FOUR, ONE):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            network = build_network(space.heaviest(), (8, 8, 3), 10, fused_batch_norm=True)
+        file = convert(network)
+        found.append((len(file), activation_arena_bytes(file)))
+    assert found[0] == found[1]
 
 
 def check_every_example_counts_once():
