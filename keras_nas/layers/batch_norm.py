@@ -123,6 +123,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return y
 
     def move_averages(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        """Moves the running statistics toward a batch's `mean` and `variance`, each [C]."""
+        """Moves the running statistics toward a batch's `mean` and `variance`, each [C].
+
+        All replicas move their own: the batch's are the same on all of them.
+        """
         for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            average.assign(average.value * self.momentum + now * (1.0 - self.momentum))
+            # Half the operations of an assignment to trace, and no reduction over replicas.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=average.value.handle,
+                alpha=tf.constant(1.0 - self.momentum, average.dtype),
+                delta=average.value - now,
+            )
