@@ -39,8 +39,12 @@ def divided(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Itera
                 f"{replicas} replicas: choose a batch size that divides by their number, or run "
                 "on fewer devices (num_devices)."
             )
-    cut_up = dataset.map(
-        lambda *parts: tf.nest.map_structure(cut, parts if len(parts) > 1 else parts[0])
-    )
+
+    # Converting by AutoGraph takes longer than tracing.
+    @tf.autograph.experimental.do_not_convert
+    def cut_all(*parts: tf.Tensor) -> Any:
+        return tf.nest.map_structure(cut, parts if len(parts) > 1 else parts[0])
+
+    cut_up = dataset.map(cut_all)
     shares = cut_up.unbatch().prefetch(2 * replicas)
     return strategy.distribute_datasets_from_function(lambda _: shares)

@@ -47,11 +47,11 @@ class CompiledLoop:
         self._batches = iter(divided(dataset, strategy))
         self._names: list[str] = []
         # XLA does not know iterators, so it gets the step and not the loop.
-        # The step is plain TensorFlow: converting all it calls would take longer than tracing it.
-        self._step = tf.autograph.experimental.do_not_convert(self._row)
+        self._step = self._row
         if phase.jit_compile:
             self._step = tf.function(self._row, jit_compile=True, autograph=False)
-        self._loop = tf.function(self._run)
+        # Plain TensorFlow: converting all that is called would take longer than tracing it.
+        self._loop = tf.function(self._run, autograph=False)
 
     def __call__(self, first_step: int, length: int) -> Metrics:
         bounds = (tf.constant(first_step, tf.int64), tf.constant(length, tf.int64))
@@ -73,11 +73,13 @@ class CompiledLoop:
         return dict(zip(self._names, rows.mean(axis=0).tolist(), strict=True))
 
     def _run(self, batches: Iterator[Any], first_step: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        rows = tf.TensorArray(tf.float64, size=tf.cast(length, tf.int32))
-        for i in tf.range(length):
+        def body(i: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             own = self._strategy.run(self._step, args=(next(batches), first_step + i))
             row = tf.cast(self._strategy.reduce("MEAN", own, axis=None), tf.float64)
-            rows = rows.write(tf.cast(i, tf.int32), row)
+            return i + 1, rows.write(tf.cast(i, tf.int32), row)
+
+        rows = tf.TensorArray(tf.float64, size=tf.cast(length, tf.int32))
+        _, rows = tf.while_loop(lambda i, _: i < length, body, (tf.constant(0, tf.int64), rows))
         return rows.stack()  # [length, metrics]
 
     def _row(self, inputs: Any, step: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,9 @@ from keras_nas.data.sources import Split
 
 _LAST_EPOCH = 2**31 - 1
 
+# Nothing here needs AutoGraph, and converting takes longer than tracing.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 # (number of the first example, uint8 images, labels) -> (float images, labels)
 _Finish = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -138,8 +141,10 @@ def _numbered_indices(
     with tf.device("CPU"):
         chosen_tensor = tf.constant(chosen)
     return tf.data.Dataset.zip(
-        steps.map(lambda step: step * batch_size + first),
-        positions.map(lambda position: tf.gather(chosen_tensor, position[first : first + own])),
+        steps.map(_as_it_is(lambda step: step * batch_size + first)),
+        positions.map(
+            _as_it_is(lambda position: tf.gather(chosen_tensor, position[first : first + own]))
+        ),
     )
 
 
@@ -202,6 +207,7 @@ def _endless_order(examples: int, batch_size: int, seed: int, start_step: int) -
     """Positions 0 .. examples - 1, a new order each epoch; int64 `[batch_size]` elements."""
     first_epoch, skipped = divmod(start_step * batch_size, examples)
 
+    @_as_it_is
     def order(epoch: tf.Tensor) -> tf.Tensor:
         epoch_seed = tf.stack([np.int64(seed), epoch])
         shuffled = tf.random.experimental.stateless_shuffle(
@@ -220,6 +226,7 @@ def _gather(
     def take(indices: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int32]]:
         return images[indices], all_labels[indices]
 
+    @_as_it_is
     def fetch(counter: tf.Tensor, indices: tf.Tensor):
         pixels, labels = tf.numpy_function(take, [indices], (tf.uint8, tf.int32), stateful=False)
         shape = (indices.shape[0], *images.shape[1:])
@@ -250,19 +257,21 @@ def _read_each(
             pixels, label = split.example(int(index))
         return pixels, np.int32(label)
 
+    @_as_it_is
     def fetch(counter: tf.Tensor, index: tf.Tensor):
         pixels, label = tf.numpy_function(
             read, [counter, index], (tf.uint8, tf.int32), stateful=False
         )
         return counter, tf.ensure_shape(pixels, shape), tf.ensure_shape(label, ())
 
+    @_as_it_is
     def number_each(first: tf.Tensor, indices: tf.Tensor):
         return first + tf.range(tf.size(indices, out_type=tf.int64)), indices
 
     each = numbered.map(number_each).unbatch().map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
     batched = each.batch(batch_size, drop_remainder=training)
     return batched.map(
-        lambda counters, pixels, labels: finish(counters[0], pixels, labels),
+        _as_it_is(lambda counters, pixels, labels: finish(counters[0], pixels, labels)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
