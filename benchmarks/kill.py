@@ -1,11 +1,12 @@
 """Kills an experiment with SIGKILL again and again and checks that nothing of its result changes.
 
-    python -m benchmarks.kill                                   # about an hour on 2 cores
+    python -m benchmarks.kill
     python -m benchmarks.kill --kills=4 --override=pretrain.epochs=1 --override=supernet.epochs=1
 
 One undisturbed run comes first. Then the same experiment runs in another folder on the same latency
 table, and is killed and started again: half of the kills come at a random moment of a stage, half
-as soon as a partial file appears while a stage writes. Bit for bit the same have to be the
+as soon as a partial file appears while a stage writes. Each run goes on where the last was killed,
+so that a kill costs a restart. Bit for bit the same have to be the
 architecture, the search's trajectory, and the weights of w-bar, w* and the network; and no run may
 end in an error. What is timed never repeats: so the projection takes the table at its word, and
 kills while profiling are a run of their own, whose table must be complete and predict like the
@@ -16,6 +17,7 @@ The program itself can be stopped: run again, it goes on.
 
 import dataclasses
 import json
+import math
 import random
 import signal
 import sys
@@ -40,6 +42,7 @@ _OVERRIDES = flags.DEFINE_multi_string("override", [], "FIELD=VALUE of the confi
 _PROFILING = flags.DEFINE_bool("profiling", True, "Kill while profiling too.")
 
 ALWAYS = ("save_every_seconds=2", "projection.rounds=0")
+TRAINING = ("pretrain", "supernet", "search", "finetune")
 STAGES = (
     "profile", "pretrain", "supernet", "search", "project", "finetune", "export", "measure",
     "report",
@@ -52,8 +55,9 @@ class Kill:
 
     Attributes:
       stage: that runs then.
-      writing: whether to wait for a partial file; else for `share` of the stage's usual seconds.
-      share: in [0, 1).
+      share: the moment, in [0, 1): so many of the stage's steps and then so many seconds, which is
+        anywhere in a loop; of stages without steps, so many of their usual seconds.
+      writing: whether to wait for the first partial file, after so many steps where there are any.
     """
 
     stage: str
@@ -62,10 +66,10 @@ class Kill:
 
 
 def plan(count: int, stages: Sequence[str], seed: int) -> list[Kill]:
-    """Kills in the order of their stages, spread evenly over them, every second one in a write."""
+    """Kills in order, spread evenly over the stages, every second one in a write."""
     draw = random.Random(seed)
-    chosen = sorted(i % len(stages) for i in range(count))
-    return [Kill(stages[s], bool(i % 2), draw.random()) for i, s in enumerate(chosen)]
+    chosen = sorted((i % len(stages), draw.random()) for i in range(count))
+    return [Kill(stages[s], bool(i % 2), share) for i, (s, share) in enumerate(chosen)]
 
 
 class Moment:
@@ -80,22 +84,32 @@ class Moment:
     def __init__(self, kill: Kill, folder: Path, seconds: float):
         self._kill, self._folder, self._seconds = kill, folder, seconds
         self._seen = len(read_events(folder))
-        self._began: float | None = None
+        self._comes_at = math.inf
         self._next_look = 0.0
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if self._began is None and now >= self._next_look:
+        if math.isinf(self._comes_at) and now >= self._next_look:
             self._next_look = now + 0.05
-            awaited = STAGES[STAGES.index(self._kill.stage) :]
-            fresh = read_events(self._folder)[self._seen :]
-            if any(e["event"] == "stage_began" and e["stage"] in awaited for e in fresh):
-                self._began = now
-        if self._began is None:
-            return False
-        if self._kill.writing:
+            self._look(now)
+        if self._kill.writing and now >= self._comes_at:
             return bool(partial_files(self._folder))
-        return now - self._began >= self._kill.share * self._seconds
+        return now >= self._comes_at
+
+    def _look(self, now: float) -> None:
+        """Notes that the stage, or a later one, has begun, and when the moment will be."""
+        awaited = STAGES[STAGES.index(self._kill.stage) :]
+        fresh = read_events(self._folder)[self._seen :]
+        began = [e["stage"] for e in fresh if e["event"] == "stage_began" and e["stage"] in awaited]
+        if not began:
+            return
+        share, stage = self._kill.share, began[-1]
+        if stage not in TRAINING:
+            self._comes_at = now + (0.0 if self._kill.writing else share * self._seconds)
+        elif stage != self._kill.stage or any(
+            e["event"] == "loop" and e["step"] >= share * e["steps"] for e in fresh
+        ):
+            self._comes_at = now + (0.0 if self._kill.writing else share)
 
 
 class Series:
@@ -131,6 +145,11 @@ class Series:
     def finished(self) -> bool:
         """Whether the experiment ended."""
         return self._value["finished"]
+
+    @property
+    def missed(self) -> int:
+        """Kills that are still planned."""
+        return len(self._kills) - len(self.rows)
 
     def go_on(self, until: float) -> None:
         """Kills and starts again until the plan is done and the experiment ends, or time is up.
@@ -216,6 +235,7 @@ def main(_) -> None:
     for one in series:
         one.go_on(until)
     print_rows([row for one in series for row in one.rows])
+    missed = sum(one.missed for one in series)
     if not all(one.finished for one in series):
         print(f"not finished within {_MINUTES.value:g} minutes; run again to go on")
         return
@@ -223,7 +243,11 @@ def main(_) -> None:
         print(check_table(output / "profiled", whole))
     different = differences(output / "killed", whole)
     print(f"DIFFERENT: {different[:5]}" if different else "bit for bit the undisturbed result")
-    sys.exit(bool(different))
+    if missed:
+        print(
+            f"{missed} of the kills came too late: the experiment had ended; choose another --seed"
+        )
+    sys.exit(bool(different or missed))
 
 
 if __name__ == "__main__":

@@ -65,15 +65,15 @@ def differences(folder: Path, whole: Path) -> list[str]:
         for name in ("latency_table.json", "architecture.json")
         if (folder / name).read_bytes() != (whole / name).read_bytes()
     ]
-    ours, theirs = (_searched(path) for path in (folder, whole))
+    ours, theirs = (searched(path) for path in (folder, whole))
     found += [f"search.json: {key}" for key in theirs if ours.get(key) != theirs[key]]
-    ours, theirs = (_weights(path) for path in (folder, whole))
+    ours, theirs = (weights(path) for path in (folder, whole))
     if ours.keys() != theirs.keys():
         return [*found, "names of weights"]
     return found + [k for k in theirs if not np.array_equal(ours[k], theirs[k], equal_nan=True)]
 
 
-def _searched(folder: Path) -> dict[str, Any]:
+def searched(folder: Path) -> dict[str, Any]:
     """The search's trajectory and end, without what was timed."""
     record = files.read_json(folder / "search.json", "search record")
     timed = ("seconds", "program_seconds")
@@ -81,15 +81,15 @@ def _searched(folder: Path) -> dict[str, Any]:
     return {"trajectory": rows, "end": record["end"]}
 
 
-def _weights(folder: Path) -> dict[str, np.ndarray]:
+def weights(folder: Path) -> dict[str, np.ndarray]:
     """All trained weights."""
     found = {}
     for name in ("heaviest.npz", "supernet.npz"):
         with np.load(folder / name) as archive:
             found |= {f"{name}: {key}": archive[key] for key in archive.files}
     network = zipfile.ZipFile(folder / "network.keras")
-    with network, network.open("model.weights.h5") as file, h5py.File(file) as weights:
-        weights.visititems(
+    with network, network.open("model.weights.h5") as file, h5py.File(file) as stored:
+        stored.visititems(
             lambda name, item: (
                 found.update({f"network.keras: {name}": item[()]})
                 if isinstance(item, h5py.Dataset)
