@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -57,8 +58,8 @@ def work(folder: Path) -> None:
     print(f"total {float(total.numpy())}")
 
 
-def start(folder: Path) -> list[subprocess.Popen]:
-    """Both workers."""
+def start(folder: Path, command: Sequence[str]) -> list[subprocess.Popen]:
+    """The same command on two hosts of one cluster; they write `folder`/0.txt and 1.txt."""
     with socket.socket() as first, socket.socket() as second:
         for one in (first, second):
             one.bind(("localhost", 0))
@@ -69,7 +70,7 @@ def start(folder: Path) -> list[subprocess.Popen]:
         with open(folder / f"{index}.txt", "w") as output:
             workers.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "benchmarks.lost_worker", f"--work={folder}"],
+                    [sys.executable, *command],
                     env=os.environ | {"TF_CONFIG": json.dumps(task), "CUDA_VISIBLE_DEVICES": ""},
                     stdout=output,
                     stderr=output,
@@ -89,7 +90,8 @@ def main(_) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        workers = start(folder)
+        command = ["-m", "benchmarks.lost_worker", f"--work={folder}"]
+        workers = start(folder, command)
         while not list(folder.glob("run/step-*")) and workers[0].poll() is None:
             time.sleep(0.05)
         workers[1].send_signal(signal.SIGKILL)
@@ -98,7 +100,7 @@ def main(_) -> None:
         print(f"worker 0 ended with code {code} after {time.monotonic() - began:.1f} s:")
         print(last_line(folder, 0))
         message = last_line(folder, 0)
-        codes = [worker.wait(timeout=600) for worker in start(folder)]
+        codes = [worker.wait(timeout=600) for worker in start(folder, command)]
         said = [last_line(folder, index) for index in (0, 1)]
     expected = f"total {float(sum(range(STEPS)))}"
     print(f"after a restart: codes {codes}, {said[0]}; undisturbed: {expected}")
