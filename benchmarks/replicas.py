@@ -7,6 +7,9 @@ Runs ten steps of each phase of HardCoRe-NAS and TF-NAS, on spaces of two blocks
 one device and once on several, from the same start, and prints by how much what the phase keeps
 differs: weights, batch-norm statistics, optimizer, averages, probabilities; and by how much the
 devices differ from one another. The last line is all of it as JSON.
+
+In bfloat16, one device in float32 comes as well: several devices should differ from one by less
+than the precision itself makes.
 """
 
 from __future__ import annotations
@@ -177,27 +180,41 @@ def largest_difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
     )
 
 
+def values_after(
+    name: str, examples: Examples, strategy: tf.distribute.Strategy, precision: str
+) -> list[list[np.ndarray]]:
+    """What a phase leaves behind, [device][variable]."""
+    keras.config.set_dtype_policy(dtype_policy(precision))
+    with tempfile.TemporaryDirectory() as folder:
+        runtime = RecordingRuntime(Path(folder), strategy, save_every_seconds=1e9)
+        PHASES[name](examples, runtime)
+    return runtime.values
+
+
 def main(_: list[str]) -> None:
-    strategies = (strategy_for("cpu", num_devices=_DEVICES.value), strategy_for("cpu"))
+    several_devices = strategy_for("cpu", num_devices=_DEVICES.value)
+    one_device = strategy_for("cpu")
+    precision = _PRECISION.value
     tf.config.experimental.enable_op_determinism()
     # Rewriting these graphs takes longer than running them.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    keras.config.set_dtype_policy(dtype_policy(_PRECISION.value))
     examples = load_examples(DataConfig(mean=(0.3,) * 3, std=(0.35,) * 3), SPACE.resolution, 0)
     results = {}
-    print(f"{'phase':<18}{'variables':>10}{'from one device':>18}{'among devices':>16}")
+    titles = ("variables", "from one device", "among devices")
+    titles += ("from float32",) if precision != "float32" else ()
+    print(f"{'phase':<22}" + "".join(f"{title:>16}" for title in titles))
     for name in _PHASES.value or PHASES:
-        values = []
-        for strategy in strategies:
-            with tempfile.TemporaryDirectory() as folder:
-                runtime = RecordingRuntime(Path(folder), strategy, save_every_seconds=1e9)
-                PHASES[name](examples, runtime)
-            values.append(runtime.values)
-        several, (alone,) = values
-        differ = largest_difference(alone, several[0])
-        among = max(largest_difference(several[0], device) for device in several)
-        results[name] = {"variables": len(alone), "from_one": differ, "among": among}
-        print(f"{name:<18}{len(alone):>10}{differ:>18.1e}{among:>16.1e}", flush=True)
+        several = values_after(name, examples, several_devices, precision)
+        (alone,) = values_after(name, examples, one_device, precision)
+        results[name] = row = {
+            "variables": len(alone),
+            "from_one": largest_difference(alone, several[0]),
+            "among": max(largest_difference(several[0], device) for device in several),
+        }
+        if precision != "float32":
+            (exact,) = values_after(name, examples, one_device, "float32")
+            row["precision"] = largest_difference(exact, alone)
+        print(f"{name:<22}" + "".join(f"{value:>16.2g}" for value in row.values()), flush=True)
     print(json.dumps(results))
 
 
