@@ -140,14 +140,12 @@ class Profiled(Protocol):
 def shares(calls: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """[operations] Each operation's share of the whole, from several profiles in a row.
 
-    The first is dropped; of the others the mean over the middle half counts, as another program
-    interrupts some.
+    The first is dropped; of the others each operation's smallest time counts, as other programs
+    interrupt now this one, now that.
     """
-    times = np.sort(calls[1:], axis=0)  # [calls, operations]
-    quarter = len(times) // 4
-    middle = times[quarter : len(times) - quarter].mean(axis=0)  # [operations]
+    smallest = np.min(calls[1:], axis=0) + TINY_US  # [operations]
     # Profiles count whole microseconds: of a tiny model all times may be 0.
-    return (middle + TINY_US) / (middle + TINY_US).sum()
+    return smallest / smallest.sum()
 
 
 def profile_models(

@@ -48,7 +48,7 @@ class Effort:
     """
 
     target_error: float = 0.01
-    rounds: int = 8
+    rounds: int = 5
     min_processes: int = 3
     max_processes: int = 8
 

@@ -107,10 +107,9 @@ def test_a_speed_that_never_settles_is_taken_in_the_end():
     assert set(reference_ms["a"]) == {1e6, 1.5e6, 2e6}
 
 
-def test_shares_of_the_middle_calls():
-    calls = [[9, 9], [1, 3], [1, 5], [100, 3], [2, 3]]  # the first is dropped
-    # Sorted 1 1 2 100 and 3 3 3 5: the middle half is 1.5 and 3.
-    assert host_worker.shares(calls) == pytest.approx([1 / 3, 2 / 3])
+def test_shares_of_the_smallest_times():
+    calls = [[0.1, 0.1], [1, 4], [1, 5], [100, 3], [2, 3]]  # the first is dropped
+    assert host_worker.shares(calls) == pytest.approx([1 / 4, 3 / 4])
     assert host_worker.shares([[0, 0]] * 2) == pytest.approx([0.5, 0.5])
 
 
