@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
-from keras_nas.resources.latency_table import CalibrationNetwork
-from keras_nas.space import Architecture, pieces
+from keras_nas.resources.latency_table import CalibrationNetwork, entry_of
+from keras_nas.space import Architecture, Piece, pieces
 
 OUTLIER = 0.01
 """Relative errors beyond this count linearly, not squared: one network that was measured while the
@@ -68,6 +68,7 @@ def calibrate(
     measured_ms: Sequence[float],
     input_shape: Sequence[int],
     classes: int,
+    width_step: int = 1,
 ) -> Calibration:
     """Fits scale and overhead, and predicts every network from all the others to see the error.
 
@@ -75,9 +76,10 @@ def calibrate(
       entries: piece key -> ms.
       architectures, measured_ms: whole networks and their times.
       input_shape, classes: of these networks.
+      width_step: channels that are computed together, see `between_knots`.
 
     Raises:
-      ValueError: fewer than 3 networks.
+      ValueError: fewer than 3 networks, or a piece without an entry.
     """
     if len(architectures) < 3:
         raise ValueError(
@@ -85,7 +87,7 @@ def calibrate(
             f"{len(architectures)}. Use a space with more architectures."
         )
     sums = np.array(
-        [math.fsum(entries[p.key] for p in pieces(a, input_shape, classes)) for a in architectures]
+        [_sum(entries, pieces(a, input_shape, classes), width_step) for a in architectures]
     )  # [N]
     measured = np.array(measured_ms)  # [N]
     scale, overhead_ms = fit_affine(sums, measured)
@@ -103,3 +105,11 @@ def calibrate(
         )
     errors = [abs(row.held_out_ms / row.measured_ms - 1) for row in networks]
     return Calibration(scale, overhead_ms, tuple(networks), float(np.mean(errors)), max(errors))
+
+
+def _sum(entries: Mapping[str, float], parts: Sequence[Piece], width_step: int) -> float:
+    found = [(part.key, entry_of(entries, part, width_step)) for part in parts]
+    for key, entry in found:
+        if entry is None:
+            raise ValueError(f"no time was measured for piece {key} of a calibration network.")
+    return math.fsum(entry for _, entry in found if entry is not None)

@@ -105,7 +105,9 @@ def convert_models(
     networks = list(architectures)
     known = {piece.key: piece for piece in all_pieces(target.space, target.classes)}
     parts = {a.name: _parts(target, a) for a in networks}
-    wanted = list(dict.fromkeys([*names, *(key for keys in parts.values() for key in keys)]))
+    # Free widths need not be those that are measured.
+    known |= {part.key: part for row in parts.values() for part in row}
+    wanted = list(dict.fromkeys([*names, *(part.key for row in parts.values() for part in row)]))
     total = len(wanted) + len(networks)
     paths: dict[str, Path] = {}
     for done, name in enumerate(wanted, start=1):
@@ -122,7 +124,7 @@ def convert_models(
         # By content: random networks of one name may differ between versions of this program.
         path = paths[network.name] = _path(target, folder, network.to_json())
         if not path.exists():
-            made_of = [paths[key].read_bytes() for key in parts[network.name]]
+            made_of = [paths[part.key].read_bytes() for part in parts[network.name]]
             files.write_bytes(path, stitch(made_of) if made_of else _whole(target, network))
         on_progress(done, total, f"converting {network.name}")
     return paths
@@ -133,11 +135,11 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _parts(target: Target, network: Architecture) -> list[str]:
-    """Keys of the pieces that a network's file is stitched of; none where it is not."""
+def _parts(target: Target, network: Architecture) -> list[Piece]:
+    """The pieces that a network's file is stitched of; none where it is not."""
     if target.device.format != "tflite":
         return []
-    return [part.key for part in pieces(network, target.space.input_shape, target.classes)]
+    return pieces(network, target.space.input_shape, target.classes)
 
 
 def _path(target: Target, folder: Path, what: str) -> Path:

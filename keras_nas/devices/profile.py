@@ -29,11 +29,14 @@ from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import RawSamples, all_pieces
 from keras_nas.space import Architecture, StagedSpace, pieces
 from keras_nas.space.cover import covering_architectures
+from keras_nas.space.tf_nas_widths import FreeWidthSpace
 
 Convert = Callable[..., dict[str, Path]]
 """`convert_models` for one table."""
 PROFILE_ROUNDS = 0.6
 """Rounds of a profile / those of whole networks: it averages over more places and operations."""
+WIDTH_STEPS = (1, 4, 8, 16, 32)
+"""Channels that a runtime may compute together; the one with the least held-out error is taken."""
 FINEST_US = 5.0
 """Profiles count whole microseconds. Where the average operation is faster, they are too coarse."""
 
@@ -147,7 +150,14 @@ def _table(
     reference_ms = timing.reference_ms(runs)
     entries_ms = {key: ratio * reference_ms for key, ratio in measured.ratios.items()}
     measured_ms = [timing.ratio(runs, a.name) * reference_ms for a in chosen]
-    fit = calibrate(entries_ms, chosen, measured_ms, space.input_shape, target.classes)
+    # Only free widths lie between measured ones, and so show how wide the stairs are.
+    steps = WIDTH_STEPS if isinstance(space, FreeWidthSpace) else (1,)
+    fits = {
+        step: calibrate(entries_ms, chosen, measured_ms, space.input_shape, target.classes, step)
+        for step in steps
+    }
+    width_step = min(fits, key=lambda step: fits[step].mean_error)
+    fit = fits[width_step]
     return LatencyTable(
         device=device.describe(),
         precision=target.precision,
@@ -171,6 +181,7 @@ def _table(
             entries.as_samples([timing.reference_samples(run) for run in runs]),
             measured.samples | entries.run_samples(runs),
         ),
+        width_step=width_step,
     )
 
 

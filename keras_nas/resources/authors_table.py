@@ -21,6 +21,8 @@ from keras_nas.space import TF_NAS, TFNASSpace
 
 FIXED = ("stem", "first_stages", "final_stages", "head", "resolution")
 """Fields of a space that `base` was measured for."""
+SPACING = 8
+"""Channels between widths that were measured, at most."""
 
 
 def authors_table(
@@ -65,7 +67,7 @@ def authors_table(
                     f"and is asked for {low[b, o]}. Choose expansion ratios of at least 1."
                 )
             bounds = (int(low[b, o]), int(high[b, o]))
-            row.append(_curve(table[key], bounds, space.knot_spacing, f"{where}, {key}"))
+            row.append(_curve(table[key], bounds, f"{where}, {key}"))
         curves.append(tuple(row))
     return WidthLatency(space, _milliseconds(table["base"], f"{where}, base"), tuple(curves))
 
@@ -86,15 +88,15 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     return table
 
 
-def _curve(entries: Any, bounds: tuple[int, int], spacing: int, where: str) -> Curve:
+def _curve(entries: Any, bounds: tuple[int, int], where: str) -> Curve:
     """The part of a block's entries that lies in an operation's bounds."""
     if not isinstance(entries, Mapping) or not all(key.isdecimal() for key in entries):
         raise ValueError(f"{where} should hold milliseconds by width. Download it anew.")
     low, high = bounds
     widths = sorted(width for width in map(int, entries) if low <= width <= high)
-    if {low, high} - set(widths) or max(np.diff(widths), default=0) > spacing:
+    if {low, high} - set(widths) or max(np.diff(widths), default=0) > SPACING:
         raise ValueError(
-            f"{where} should hold widths {low} to {high}, at most {spacing} channels apart, and "
+            f"{where} should hold widths {low} to {high}, at most {SPACING} channels apart, and "
             f"holds {_summary(widths)}. Measure a table of this space instead."
         )
     ms = [_milliseconds(entries[str(width)], f"{where}, width {width}") for width in widths]

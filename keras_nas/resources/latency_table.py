@@ -118,6 +118,7 @@ class LatencyTable:
       calibration: whole networks, predicted and measured.
       mean_error, worst_error: relative, of the held-out predictions of `calibration`.
       samples: raw samples.
+      width_step: channels that the runtime computes together, see `between_knots`.
 
     Raises:
       ValueError: a field is out of its range.
@@ -142,9 +143,10 @@ class LatencyTable:
     mean_error: float
     worst_error: float
     samples: RawSamples
+    width_step: int = 1
 
     def __post_init__(self) -> None:
-        for field in ("threads", "batch", "classes"):
+        for field in ("threads", "batch", "classes", "width_step"):
             positive_integer(getattr(self, field), field)
         check_input_shape(self.input_shape)
         for field in ("reference_ms", "scale"):
@@ -162,8 +164,7 @@ class LatencyTable:
         Raises:
           ValueError: the table has no entry for it.
         """
-        entry = self.entries.get(piece.key)
-        entry = between_knots(self.entries, piece) if entry is None else entry
+        entry = entry_of(self.entries, piece, self.width_step)
         if entry is None:
             raise ValueError(
                 f"the latency table made for space {self.space_name!r} has no entry for piece "
@@ -283,6 +284,12 @@ class LatencyTable:
             raise ValueError(
                 f"{where} is not a valid latency table: {error} Make the table anew."
             ) from None
+
+
+def entry_of(entries: Mapping[str, float], piece: Piece, width_step: int) -> float | None:
+    """A piece's entry, or what lies between two of them; None where there is neither."""
+    entry = entries.get(piece.key)
+    return between_knots(entries, piece, width_step) if entry is None else entry
 
 
 def all_pieces(space: StagedSpace, classes: int) -> list[Piece]:

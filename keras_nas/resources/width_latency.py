@@ -1,8 +1,9 @@
 """`WidthLatency`: latency of a TF-NAS space with widths as continuous arguments.
 
-The time of an operation is piecewise linear in its width between measured knots, and undefined
-outside them. With probabilities alpha of the operations and beta of the depths a network's latency
-is that of TF-NAS, arXiv 2008.05314, section 3.3: a stage of depth l costs its first l blocks,
+The time of an operation is piecewise linear in its width between measured knots, or follows that
+line in stairs (`between_knots`), and undefined outside them. With probabilities alpha of the
+operations and beta of the depths a network's latency is that of TF-NAS, arXiv 2008.05314, section
+3.3: a stage of depth l costs its first l blocks,
 
     LAT(alpha, beta, w) = fixed + sum_{s, l} beta[s, l] sum_{b < l, o} alpha[b, o] t[b, o](w[b, o])
 
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_nas.resources.between_knots import in_stairs
 from keras_nas.resources.expected_cost import CostModel, staged_cost_model
 from keras_nas.resources.latency_table import LatencyTable
 from keras_nas.resources.limits import Limit, check_ranges
@@ -48,11 +50,13 @@ class WidthLatency:
       space: what it belongs to.
       fixed_ms: what every network costs: all that is not searched.
       curves: [B][O] time of every operation in every block.
+      width_step: channels that the runtime computes together, see `between_knots`.
     """
 
     space: TFNASSpace
     fixed_ms: float
     curves: tuple[tuple[Curve, ...], ...]
+    width_step: int = 1
 
     @classmethod
     def from_table(cls, table: LatencyTable, space: TFNASSpace, classes: int) -> WidthLatency:
@@ -72,7 +76,7 @@ class WidthLatency:
                 times = np.array([table.piece_ms(part) for part in parts])
                 row.append(Curve(np.array(knots, np.float64), times))
             curves.append(tuple(row))
-        return cls(space, table.overhead_ms + fixed, tuple(curves))
+        return cls(space, table.overhead_ms + fixed, tuple(curves), table.width_step)
 
     def block_ms(self, block: int, operation: int, width: float) -> float:
         """Time of an operation in a block, ms.
@@ -87,7 +91,7 @@ class WidthLatency:
                 f"known for widths {curve.widths[0]:g} to {curve.widths[-1]:g}, received "
                 f"{width:g}. Choose a width inside the space's bounds."
             )
-        return float(np.interp(width, curve.widths, curve.ms))
+        return in_stairs(width, curve.widths, curve.ms, self.width_step)
 
     def operation_ms(self, widths: ArrayLike) -> Array:
         """Time [B, O] of every operation at widths [B, O], ms, float64.

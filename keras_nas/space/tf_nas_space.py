@@ -35,7 +35,8 @@ class TFNASSpace(FreeWidthSpace):
       operations: the O candidates of every block.
       squeeze_excite: what squeeze-and-excitation is like; operations say how wide it is.
       knot_spacing: latency is measured at every operation's smallest width, every so many channels
-        above it, and at its largest; in between it is interpolated.
+        above it, and at its largest; in between it is interpolated. All that a block computes is
+        linear in its width, so that few knots do.
       width_divisor: of all widths. The paper's is 1; but a runtime that computes channels in groups
         takes as long for a part of a group as for all of it, and then the group's size is better.
 
@@ -54,7 +55,7 @@ class TFNASSpace(FreeWidthSpace):
     squeeze_excite: SqueezeExcite = EFFICIENT_NET
     batch_norm: BatchNorm = BatchNorm()
     resolution: int = 224
-    knot_spacing: int = 8
+    knot_spacing: int = 256
     width_divisor: int = 1
 
     def __post_init__(self) -> None:
@@ -227,14 +228,14 @@ class TFNASSpace(FreeWidthSpace):
         return self.architecture(operations, depths, self.smallest_widths(), "lightest")
 
     def random(self, seed: int) -> Architecture:
-        """Depths, operations and widths (out of the knots) drawn uniformly and independently;
-        repeats by `seed`."""
+        """Depths, operations and widths drawn uniformly and independently; repeats by `seed`."""
         generator = random.Random(seed)
         depths = [generator.randint(stage.min_depth, stage.max_depth) for stage in self.stages]
         operations = [generator.randrange(len(self.operations)) for _ in self.stage_of_block]
         widths = self.initial_widths()
         for b, o in enumerate(operations):
-            widths[b, o] = generator.choice(self.knots(b, o))
+            low, high = (int(bound[b, o]) for bound in self._bounds)
+            widths[b, o] = generator.randrange(low, high + 1, self.width_divisor)
         return self.architecture(operations, depths, widths, f"random_{seed}")
 
     def block_pieces(self) -> list[list[Piece]]:

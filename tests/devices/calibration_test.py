@@ -5,7 +5,8 @@ import pytest
 from scipy import optimize
 
 from keras_nas.devices.calibration import OUTLIER, calibrate, fit_affine
-from keras_nas.space import pieces
+from keras_nas.resources.latency_table import all_pieces
+from keras_nas.space import TF_NAS, pieces
 
 
 def test_exact_samples_give_scale_and_overhead_back():
@@ -63,3 +64,27 @@ def test_two_networks_are_not_enough(space):
     entries = {p.key: 1.0 for a in networks for p in pieces(a, (8, 8, 3), 3)}
     with pytest.raises(ValueError, match="at least 3 networks, received 2"):
         calibrate(entries, networks, [3.0, 4.0], (8, 8, 3), 3)
+
+
+def test_the_right_stairs_predict_best():
+    """Blocks take as long as the next multiple of 16 channels; measured are a few widths only."""
+
+    def true_ms(piece):
+        width = getattr(piece.part, "fixed_middle_channels", 0)
+        return 1.0 + 0.01 * (-(-width // 16) * 16) * piece.input_shape[0] / 7
+
+    shape = TF_NAS.input_shape
+    networks = [TF_NAS.random(seed) for seed in range(8)]
+    measured = [sum(map(true_ms, pieces(a, shape, 10))) for a in networks]
+    entries = {piece.key: true_ms(piece) for piece in all_pieces(TF_NAS, 10)}
+    errors = {
+        step: calibrate(entries, networks, measured, shape, 10, step).mean_error
+        for step in (1, 4, 8, 16, 32)
+    }
+    assert errors[16] < 1e-6 and sorted(errors, key=errors.__getitem__)[0] == 16
+
+
+def test_a_piece_that_was_not_measured_is_named(space):
+    networks = [space.lightest(), space.heaviest(), space.random(1)]
+    with pytest.raises(ValueError, match="no time was measured for piece stem"):
+        calibrate({}, networks, [3.0, 4.0, 5.0], (8, 8, 3), 3)

@@ -47,3 +47,19 @@ ENTRIES = {
 def test_linear_between_two_widths_of_the_same_block(piece, expected):
     found = between_knots(ENTRIES, piece)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("width", "step", "expected"),
+    [
+        (49, 1, 1.0 + 1 / 16),
+        (49, 16, 2.0),  # as 64
+        (64, 16, 2.0),
+        (65, 16, 3.5),  # as 80
+        (81, 32, 5.0),  # as 96
+        (65, 8, 2.75),  # as 72
+        (90, 64, 5.0),  # as 128, beyond the largest width: as that
+    ],
+)
+def test_stairs(width, step, expected):
+    assert between_knots(ENTRIES, block(width), step) == pytest.approx(expected)

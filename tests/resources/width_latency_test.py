@@ -72,10 +72,20 @@ def all_networks():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_networks_at_knots_cost_what_the_table_says(table, latency, seed):
+@pytest.mark.parametrize("width_step", [1, 8])
+def test_networks_cost_what_the_table_says(table, seed, width_step):
     network = SPACE.random(seed)
+    table = dataclasses.replace(table, width_step=width_step)
+    latency = WidthLatency.from_table(table, SPACE, CLASSES)
     expected = table.latency_ms(network, (32, 32, 3), CLASSES)
     assert latency.network_ms(*SPACE.encode(network)) == pytest.approx(expected, rel=1e-14)
+
+
+def test_stairs_between_knots(table):
+    latency = WidthLatency.from_table(dataclasses.replace(table, width_step=8), SPACE, CLASSES)
+    at_40 = latency.block_ms(3, 1, 40)
+    assert [latency.block_ms(3, 1, width) for width in (33, 36, 39)] == [at_40] * 3
+    assert latency.block_ms(3, 1, 47) == latency.block_ms(3, 1, 48)
 
 
 def test_linear_between_knots(table, latency):

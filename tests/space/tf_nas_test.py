@@ -134,7 +134,8 @@ def test_knots():
     assert TINY.knots(0, 0) == (16, 28, 32)
     assert TINY.knots(0, 1) == (32, 44, 48)
     assert TINY.knots(4, 0) == (24, 36, 48)
-    assert TF_NAS.knots(0, 1) == tuple(range(64, 129, 8))
+    assert TF_NAS.knots(0, 1) == (64, 128)
+    assert TF_NAS.knots(14, 1) == (768, 1024, 1280, 1536)
 
 
 def test_pieces_are_all_knots():
