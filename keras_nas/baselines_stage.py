@@ -12,7 +12,7 @@ import numpy as np
 from keras_nas.config import BaselinesConfig
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources, staged_costs
-from keras_nas.measuring_stages import measuring
+from keras_nas.measuring_stages import measuring_everywhere
 from keras_nas.methods.evolution import evolution
 from keras_nas.methods.one_shot_accuracy import one_shot_accuracy
 from keras_nas.methods.random_search import random_search
@@ -50,22 +50,26 @@ def baselines(context: Context) -> Outputs:
     from_chief(context.strategy, 0)  # until every host has read what there is
     rows: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
-        measure = stack.enter_context(measuring(context)) if config.projection.rounds else None
+        measures = []
+        if config.projection.rounds:
+            measures = stack.enter_context(measuring_everywhere(context))
         for name, own in config.limits.each().items():
-            models, limits = limited_resources(space, context.table, own)
+            models, limits = limited_resources(space, context.table, own, context.others)
             costs, values = staged_costs(space, models), np.array([row.limit for row in limits])
             for method, history in _searched(fitness, costs, values, settings, config.seed):
                 found = best(history)
                 architecture, _ = chosen_architecture(space, found.choice, f"{method}_{name}")
-                measured = measure(architecture) if measure else (None, None)
+                measured = [measure(architecture) for measure in measures]
+                others = zip(measured[1:], limits[1:], strict=False)
                 point = FrontPoint(
                     method=method,
                     name=name,
                     limit_ms=float(values[0]),
                     predicted_ms=float(costs.exact_cost(*found.choice)[0]),
                     one_shot_accuracy=accuracy(found.choice, test=True),
-                    measured_ms=measured[0],
-                    spread_ms=measured[1],
+                    measured_ms=measured[0][0] if measured else None,
+                    spread_ms=measured[0][1] if measured else None,
+                    keeps_others=all(sum(pair) <= limit.limit for pair, limit in others),
                 )
                 rows.append(
                     {

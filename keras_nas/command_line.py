@@ -60,9 +60,11 @@ def given_config() -> Config:
 def _replace_limit(config: Config, overrides: typing.Mapping[str, typing.Any]) -> None:
     """A latency limit on the command line replaces one that the file states the other way."""
     ways = ("latency_ms", "latency_fraction")
-    given = [way for way in ways if f"limits.{way}" in overrides]
-    if len(given) == 1:
-        setattr(config.limits, ways[1 - ways.index(given[0])], None)
+    others = {f"other_devices.{name}": other for name, other in config.other_devices.items()}
+    for path, limits in {"limits": config.limits, **others}.items():
+        given = [way for way in ways if f"{path}.{way}" in overrides]
+        if len(given) == 1:
+            setattr(limits, ways[1 - ways.index(given[0])], None)
 
 
 def fail(message: str) -> int:
@@ -80,12 +82,15 @@ def show_warning(message, category, filename, lineno, file=None, line=None) -> N
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; a bad one ends the program with one line and exit code 2."""
     try:
+        paths, others = [], []
         for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
             name, _, value = re.sub("^--?(no)?", "", argument).partition("=")
             if argument.startswith("-") and name == "config":
-                check_config_file(value or following or "")
+                others = list(check_config_file(value or following or "").other_devices)
             if argument.startswith("-") and name.startswith("config."):
-                check_field(name)
+                paths.append(name)
+        for path in paths:
+            check_field(path, others)
         return flags.FLAGS(argv)
     except (flags.Error, ValueError, OSError) as error:
         if {"--debug", "-debug"} & set(argv):
@@ -94,7 +99,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
-def check_config_file(file: str) -> None:
+def check_config_file(file: str) -> Config:
     """Loads a configuration file once by itself, since config_flags hides what was wrong with it.
 
     Raises:
@@ -118,13 +123,27 @@ def check_config_file(file: str) -> None:
             f"get_config() of configuration file {path} should return a keras_nas.config.Config; "
             f"it returned a {type(config).__name__}."
         )
+    return config
 
 
-def check_field(path: str) -> None:
-    """Raises ValueError unless an override's path, e.g. `config.limits.latency_ms`, exists."""
+def check_field(path: str, others: typing.Sequence[str] = ()) -> None:
+    """Raises ValueError unless an override's path, e.g. `config.limits.latency_ms`, exists.
+
+    Args:
+      path: of the field.
+      others: names of the configuration's other devices.
+    """
     holder: typing.Any = Config
     walked = "config"
     for name in path.split(".")[1:]:
+        if typing.get_origin(holder) is dict:
+            if name not in others:
+                raise ValueError(
+                    f"{walked} of the configuration file has no {name!r}; it has "
+                    f"{', '.join(others) or 'none'}."
+                )
+            holder, walked = typing.get_args(holder)[1], f"{walked}.{name}"
+            continue
         if not dataclasses.is_dataclass(holder):
             raise ValueError(f"{walked} is a value without fields; {path} asks for one of them.")
         hints = typing.get_type_hints(holder)
@@ -133,7 +152,7 @@ def check_field(path: str) -> None:
         holder, walked = hints[name], f"{walked}.{name}"
     if dataclasses.is_dataclass(holder):
         raise ValueError(f"{walked} is a group of fields ({field_names(holder)}); set one of them.")
-    if holder is dict:
+    if dict in (holder, typing.get_origin(holder)):
         raise ValueError(f"{walked} is a table; set it in the configuration file.")
 
 

@@ -17,8 +17,9 @@ from keras_nas import files
 from keras_nas.config import Config
 from keras_nas.data.examples import Examples, load_examples
 from keras_nas.devices import Device, device_from_name
+from keras_nas.experiment import OtherLatency
 from keras_nas.journal import Journal
-from keras_nas.method_space import Kind, method_space, space_of
+from keras_nas.method_space import Kind, method_space, other_latencies, read_table, space_of
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet
@@ -27,7 +28,7 @@ from keras_nas.models.weights import weights_from_bytes
 from keras_nas.progress import Bar, follow_phase
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
-from keras_nas.stage_list import SHARED_FILES, Stage
+from keras_nas.stage_list import Stage, is_shared
 from keras_nas.training.precision import dtype_policy
 from tpu.hosts import host_count, host_index
 from tpu.record import Progress, Watch
@@ -49,6 +50,7 @@ class Context:
       journal: of the run; None keeps none.
       profile_steps: first and last step of every training to write a trace of.
       limit: the one of several latency limits that the stage works for.
+      device_name: of the one of several devices that the stage measures on; "" is the first.
     """
 
     config: Config
@@ -57,14 +59,16 @@ class Context:
     journal: Journal | None = None
     profile_steps: tuple[int, int] | None = None
     limit: str = ""
+    device_name: str = ""
 
     def begin(self, stage: Stage, config: Config, checkpoints: AnyPath) -> None:
         """Turns to a stage of the experiment `config`, which keeps its checkpoints there."""
         self.config, self.limit, self.checkpoints = stage.config(config), stage.limit, checkpoints
+        self.device_name = stage.device
 
     def path(self, name: str) -> AnyPath:
         """Where a file that the stage reads is."""
-        return self.folder / (name if name in SHARED_FILES else self.place(name))
+        return self.folder / (name if is_shared(name) else self.place(name))
 
     def place(self, name: str) -> str:
         """`name` below the folder of the stage's limit, where it has one."""
@@ -88,15 +92,20 @@ class Context:
         return examples.for_host((host_index(devices), host_count(devices)))
 
     @functools.cached_property
-    def device(self) -> Device:
-        """Where latency is measured."""
-        return device_from_name(self.config.device.name, self.config.device)
+    def devices(self) -> dict[str, Device]:
+        """Where latency is measured, by the names of `Config.devices`."""
+        devices = self.config.devices()
+        return {name: device_from_name(one.name, one) for name, one in devices.items()}
 
     @property
     def table(self) -> LatencyTable:
-        """The latency table of the work directory."""
-        path = self.path("latency_table.json")
-        return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+        """The latency table of the first device."""
+        return read_table(self.path)
+
+    @property
+    def others(self) -> list[OtherLatency]:
+        """Latency on all other devices."""
+        return other_latencies(self.config, self.path)
 
     @property
     def architecture(self) -> Architecture:

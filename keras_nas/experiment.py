@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_nas import files
-from keras_nas.config import LimitsConfig, SpaceConfig
+from keras_nas.config import LimitsConfig, OtherDeviceConfig, SpaceConfig
 from keras_nas.config.ranges import SUMS
 from keras_nas.resources import (
     CostModel,
@@ -18,7 +20,7 @@ from keras_nas.resources import (
     piece_macs,
     piece_parameters,
 )
-from keras_nas.resources.limits import Limit, check_limits, range_table
+from keras_nas.resources.limits import Limit, check_limits, latency_on, range_table
 from keras_nas.resources.memory_limit import AllowedChoices, allowed_by_memory
 from keras_nas.resources.tflite_size import FILE_BYTES, FILE_PRECISIONS, piece_tflite_bytes
 from keras_nas.solvers.relaxation import common_relaxation, feasible, smallest_within
@@ -70,10 +72,30 @@ def _read_space(text: str, where: str) -> StagedSpace:
     return kind.from_json(text, where)
 
 
+class OtherLatency(NamedTuple):
+    """Latency on another than the first device: its name, its table, and the limit there."""
+
+    device: str
+    table: LatencyTable
+    limit: OtherDeviceConfig
+
+
 def limited_resources(
-    space: SearchSpace, table: LatencyTable, limits: LimitsConfig
+    space: SearchSpace,
+    table: LatencyTable,
+    limits: LimitsConfig,
+    others: Sequence[OtherLatency] = (),
 ) -> tuple[list[CostModel], list[Limit]]:
-    """Costs of every limited resource, latency first, and the limits, checked against the space.
+    """Costs of every limited resource, and the limits, checked against the space.
+
+    Args:
+      space: what is searched.
+      table: of the first device.
+      limits: on latency there, and on resources that are the same on every device.
+      others: latencies on other devices.
+
+    Returns:
+      Latency first, then that on other devices, then what else is limited.
 
     Raises:
       ValueError: a limit is below what the space can reach, or no network keeps all of them; the
@@ -81,19 +103,23 @@ def limited_resources(
     """
     wanted = {name: getattr(limits, name) for name in SUMS if getattr(limits, name) is not None}
     models = [table.cost_model(space, table.classes)]
+    models += [_other_model(space, table, other) for other in others]
     models += [_sum_model(space, table, name) for name in wanted]
     memory = memory_limit(space, table, limits)
     if memory:
         models = [memory.restrict(model) for model in models]
-    latency = models[0]
-    wanted["latency_ms"] = latency_limit(limits, latency.smallest(), latency.largest())
+    on_devices: list[LimitsConfig | OtherDeviceConfig] = [limits, *(o.limit for o in others)]
+    for model, limit in zip(models, on_devices, strict=False):
+        wanted[model.name] = latency_limit(limit, model.smallest(), model.largest())
     checked = check_limits(models, wanted)
     if len(checked) > 1:
         _check_together(staged_costs(space, models), checked)
     return models, checked
 
 
-def latency_limit(limits: LimitsConfig, smallest: float, largest: float) -> float:
+def latency_limit(
+    limits: LimitsConfig | OtherDeviceConfig, smallest: float, largest: float
+) -> float:
     """The latency limit in ms, for a space with this range of latency; infinite where none is set.
 
     Raises:
@@ -125,6 +151,11 @@ def memory_limit(
         return None
     precision = file_precision(table)
     return allowed_by_memory(space, table.classes, precision, limits.peak_memory_bytes)
+
+
+def _other_model(space: SearchSpace, table: LatencyTable, other: OtherLatency) -> CostModel:
+    model = other.table.cost_model(space, table.classes)
+    return dataclasses.replace(model, name=latency_on(other.device))
 
 
 def _sum_model(space: SearchSpace, table: LatencyTable, name: str) -> CostModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.exporting_stage import check_file
 from keras_nas.measured_projection import Projector, best_round, close_loop
-from keras_nas.measuring_stages import measuring
+from keras_nas.measuring_stages import measuring_everywhere
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy
 from keras_nas.methods.runtime import Runtime
@@ -68,7 +69,8 @@ def search(context: Context) -> Outputs:
     """The search's trajectory, and the probabilities that it ended in; of each limit."""
     config, space, examples = context.config, context.space_of(SearchSpace), context.examples
     each = config.limits.each()
-    checked = [limited_resources(space, context.table, limits) for limits in each.values()]
+    table, others = context.table, context.others
+    checked = [limited_resources(space, table, limits, others) for limits in each.values()]
     costs = staged_costs(space, checked[0][0])
     values = np.array([[limit.limit for limit in limits] for _, limits in checked])  # [K, R]
     with context.runtime("search") as runtime:
@@ -84,7 +86,7 @@ def search(context: Context) -> Outputs:
 
 
 def project(context: Context) -> Outputs:
-    """The architecture that the search found, measured to keep the latency limit.
+    """The architecture that the search found, measured to keep the limit on every device.
 
     Raises:
       ValueError: the projection (`lp` or `argmax`) broke a limit, or no network that was measured
@@ -92,22 +94,22 @@ def project(context: Context) -> Outputs:
     """
     config, space = context.config, context.space_of(SearchSpace)
     method = config.projection.method
-    models, limits = limited_resources(space, context.table, config.limits)
+    models, limits = limited_resources(space, context.table, config.limits, context.others)
     costs = staged_costs(space, models)
     searched = files.read_json(context.path("search.json"), "search record")
     alpha, beta = read_probabilities(searched, space)
     candidates = project_all(alpha, beta, costs, limits)
     choice, rounds = candidates[method], []
     if config.projection.rounds:
-        limit_ms = limits[0].limit
         projector = Projector(alpha, beta, costs, limits, method)
-        with measuring(context) as measure_ms:
+        with measuring_everywhere(context) as measures_ms:
 
-            def measure_choice(choice: Choice) -> tuple[float, float]:
-                return measure_ms(chosen_architecture(space, choice, "projected")[0])
+            def on_device(number: int, choice: Choice) -> tuple[float, float]:
+                return measures_ms[number](chosen_architecture(space, choice, "projected")[0])
 
-            rounds = close_loop(projector, measure_choice, limit_ms, config.projection.rounds)
-        choice = best_round(rounds, limit_ms).choice()
+            measures = [functools.partial(on_device, n) for n in range(len(measures_ms))]
+            rounds = close_loop(projector, measures, config.projection.rounds)
+        choice = best_round(rounds).choice()
     check_projection(method, {method: choice}, costs, limits)
     architecture, _ = chosen_architecture(space, choice, f"{config.name}_found")
     with context.strategy.scope():

@@ -3,63 +3,105 @@
 A latency table predicts to about a percent. So the projected network is measured; where measured
 plus spread misses the limit, the table's calibration is refitted with it, which moves the limit on
 the prediction, and the search's probabilities are projected again. Nothing is trained in between.
+Several devices, each with its limit and table, take part in the same rounds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_nas.resources.limits import Limit
+from keras_nas.resources.limits import LATENCY, Limit, is_latency
+from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.solvers.projection import Choice, project
 from keras_nas.solvers.staged_costs import StagedCosts
 
 Measured = TypeVar("Measured", bound="MeasuredNetwork")
+Measure = Callable[[Choice], tuple[float, float]]
+"""A network's latency on a device, and its spread, ms."""
 
 UNUSED = 0.03
 """Share of the latency limit that, left unused, is worth another round."""
 
 
 @dataclasses.dataclass(frozen=True)
-class MeasuredNetwork:
-    """One network on its way to the limit.
+class OnDevice:
+    """A network on one device, on its way to the limit there.
 
     Attributes:
+      limit_ms: what measured plus spread has to keep.
       target_ms: limit on the predicted latency that it was made under.
       predicted_ms: by the latency table.
       measured_ms, spread_ms: on the device; spread is one standard deviation.
-      credit: what is to be large among networks that keep the limit.
     """
 
+    limit_ms: float
     target_ms: float
     predicted_ms: float
     measured_ms: float
     spread_ms: float
-    credit: float
 
     @property
     def upper_ms(self) -> float:
         """Measured plus spread, which has to keep the limit."""
         return self.measured_ms + self.spread_ms
 
-    def uses_limit(self, limit_ms: float) -> bool:
-        """Whether it keeps the limit and leaves at most `UNUSED` of it."""
-        return (1 - UNUSED) * limit_ms <= self.upper_ms <= limit_ms
+    @property
+    def keeps_limit(self) -> bool:
+        """Whether measured plus spread is within the limit."""
+        return self.upper_ms <= self.limit_ms
 
-    def next_target_ms(self, limit_ms: float) -> float:
+    @property
+    def next_target_ms(self) -> float:
         """Limit on the prediction of the next network.
 
         The table's scale is refitted on this one, the nearest to it. The table as it was made has
         to keep the limit as well.
         """
-        return limit_ms * min(1.0, self.predicted_ms / self.upper_ms)
+        return self.limit_ms * min(1.0, self.predicted_ms / self.upper_ms)
 
-    def to_json_object(self, limit_ms: float) -> dict[str, Any]:
+    def to_json_object(self) -> dict[str, Any]:
         """For `projection.json`."""
-        return dataclasses.asdict(self) | {"keeps_limit": self.upper_ms <= limit_ms}
+        return dataclasses.asdict(self) | {"keeps_limit": self.keeps_limit}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredNetwork(OnDevice):
+    """One network on its way to the limits: on the first device, and on all others.
+
+    Attributes:
+      credit: what is to be large among networks that keep the limits.
+      others: resource -> the network on that device.
+    """
+
+    credit: float
+    others: Mapping[str, OnDevice] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    @property
+    def devices(self) -> tuple[OnDevice, ...]:
+        """The network on every device, the first one's first."""
+        return (self, *self.others.values())
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether it keeps the limit of every device."""
+        return all(device.keeps_limit for device in self.devices)
+
+    @property
+    def uses_limits(self) -> bool:
+        """Whether it keeps all limits, and leaves at most `UNUSED` of one."""
+        used = max(device.upper_ms / device.limit_ms for device in self.devices)
+        return self.keeps_limits and used >= 1 - UNUSED
+
+    def to_json_object(self) -> dict[str, Any]:
+        """For `projection.json`."""
+        value = super().to_json_object()
+        others = {name: device.to_json_object() for name, device in self.others.items()}
+        del value["others"]
+        return value | ({"others": others} if others else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +121,11 @@ class Round(MeasuredNetwork):
 
 
 class Projector:
-    """Projects a search's probabilities under any limit on the first resource, the latency.
+    """Projects a search's probabilities under any limits on the latencies.
 
     Args:
       alpha, beta: probabilities [B, C] and [S, D] that the search ended in.
-      costs, limits: the feasible set, latency first.
+      costs, limits: the feasible set, the latencies first, see `is_latency`.
       method: see `solvers.projection`.
     """
 
@@ -96,11 +138,12 @@ class Projector:
         method: str,
     ):
         self._alpha, self._beta, self._costs, self._method = alpha, beta, costs, method
-        self.limits = limits
-        self.smallest_ms = float(costs.smallest_cost()[0])
+        self.latencies = [limit for limit in limits if is_latency(limit.name)]
+        self._others = [limit.limit for limit in limits[len(self.latencies) :]]
+        self.smallest_ms = costs.smallest_cost()[: len(self.latencies)].tolist()
 
-    def project(self, target_ms: float) -> Choice:
-        """The network under a limit on its predicted latency.
+    def project(self, targets_ms: Sequence[float]) -> Choice:
+        """The network under limits on its predicted latency, one a device.
 
         Raises:
           InfeasibleError: there is none.
@@ -111,7 +154,7 @@ class Projector:
             self._beta,
             block_costs=costs.block_costs,
             fixed=costs.fixed,
-            limits=[target_ms, *(limit.limit for limit in self.limits[1:])],
+            limits=[*targets_ms, *self._others],
             stage_of_block=costs.stage_of_block,
             depths=costs.depths,
             allowed_alpha=costs.allowed_alpha,
@@ -119,9 +162,9 @@ class Projector:
             method=self._method,
         )
 
-    def predicted_ms(self, choice: Choice) -> float:
-        """Latency of a network by the table."""
-        return float(self._costs.exact_cost(*choice)[0])
+    def predicted_ms(self, choice: Choice) -> list[float]:
+        """Latency of a network by the table of each device."""
+        return self._costs.exact_cost(*choice)[: len(self.latencies)].tolist()
 
     def credit(self, choice: Choice) -> float:
         """sum beta + sum alpha; a block beyond the depth counts with its largest credit."""
@@ -133,63 +176,80 @@ class Projector:
         return float(self._beta[stages, depth].sum() + alpha.sum())
 
 
-def close_loop(
-    projector: Projector,
-    measure: Callable[[Choice], tuple[float, float]],
-    limit_ms: float,
-    rounds: int,
-) -> list[Round]:
-    """Projects and measures until the limit is kept and little of it is unused.
+def close_loop(projector: Projector, measures: Sequence[Measure], rounds: int) -> list[Round]:
+    """Projects and measures until every limit is kept and little of one is unused.
 
     Args:
       projector: of the search's probabilities.
-      measure: a network's latency on the device, and its spread, ms.
-      limit_ms: what measured plus spread has to keep.
+      measures: of each device: a network's latency on it, and its spread, ms.
       rounds: at most.
 
     Returns:
-      All rounds in order; `best_round` picks the result. It ends early when a round uses the limit
-      but for UNUSED, or when the refitted table leads to a network that was measured before.
+      All rounds in order; `best_round` picks the result. It ends early when a round uses a limit
+      but for UNUSED, when the refitted tables lead to a network that was measured before, or when
+      no network keeps them together.
     """
     found: list[Round] = []
-    target_ms = limit_ms
+    targets_ms = [limit.limit for limit in projector.latencies]
     while len(found) < rounds:
-        target_ms = max(target_ms, projector.smallest_ms)
-        choice = projector.project(target_ms)
+        targets_ms = list(map(max, targets_ms, projector.smallest_ms))
+        try:
+            choice = projector.project(targets_ms)
+        except InfeasibleError:
+            if not found:
+                raise
+            break
         depth_entries, configurations = (tuple(map(int, part)) for part in choice)
         if (depth_entries, configurations) in [(r.depth_entries, r.configurations) for r in found]:
             break
-        measured_ms, spread_ms = measure(choice)
+        first, *others = (
+            OnDevice(limit.limit, target_ms, predicted_ms, *measure(choice))
+            for limit, target_ms, predicted_ms, measure in zip(
+                projector.latencies,
+                targets_ms,
+                projector.predicted_ms(choice),
+                measures,
+                strict=True,
+            )
+        )
+        names = [limit.name for limit in projector.latencies[1:]]
         newest = Round(
-            target_ms=target_ms,
-            predicted_ms=projector.predicted_ms(choice),
-            measured_ms=measured_ms,
-            spread_ms=spread_ms,
+            **vars(first),
             credit=projector.credit(choice),
             depth_entries=depth_entries,
             configurations=configurations,
+            others=dict(zip(names, others, strict=True)),
         )
         found.append(newest)
-        if newest.uses_limit(limit_ms):
+        if newest.uses_limits:
             break
-        target_ms = newest.next_target_ms(limit_ms)
+        targets_ms = [device.next_target_ms for device in newest.devices]
     return found
 
 
-def best_round(rounds: Sequence[Measured], limit_ms: float) -> Measured:
-    """The network of largest credit that keeps the limit on the device.
+def best_round(rounds: Sequence[Measured]) -> Measured:
+    """The network of largest credit that keeps the limits on the devices.
 
     Raises:
       ValueError: none does.
     """
-    kept = [row for row in rounds if row.upper_ms <= limit_ms]
+    kept = [row for row in rounds if row.keeps_limits]
     if kept:
         return max(kept, key=lambda row: row.credit)
-    tried = "; ".join(
-        f"{r.measured_ms:.4g} + {r.spread_ms:.2g} (predicted {r.predicted_ms:.4g})" for r in rounds
+    names = (LATENCY, *rounds[0].others)
+    asked = " and ".join(
+        f"{name} <= {device.limit_ms:.6g}"
+        for name, device in zip(names, rounds[0].devices, strict=True)
     )
     raise ValueError(
         f"none of the {len(rounds)} networks that were projected and measured keeps the limit "
-        f"latency_ms <= {limit_ms:.6g} on the device; measured ms plus spread: {tried}. Raise the "
-        "limit or config.projection.rounds, or keep the device free of other work."
+        f"{asked} on the device; measured ms plus spread: {'; '.join(map(_measured, rounds))}. "
+        "Raise the limit or config.projection.rounds, or keep the device free of other work."
+    )
+
+
+def _measured(row: MeasuredNetwork) -> str:
+    return ", ".join(
+        f"{device.measured_ms:.4g} + {device.spread_ms:.2g} (predicted {device.predicted_ms:.4g})"
+        for device in row.devices
     )

@@ -35,30 +35,34 @@ class ScalingRound(MeasuredNetwork):
 
     architecture: Architecture
 
-    def uses_limit(self, limit_ms: float) -> bool:
+    @property
+    def uses_limits(self) -> bool:
         """Whether measured plus spread keeps the limit, and measured leaves at most `UNUSED`."""
-        return (1 - UNUSED) * limit_ms <= self.measured_ms and self.upper_ms <= limit_ms
+        return self.keeps_limit and (1 - UNUSED) * self.limit_ms <= self.measured_ms
 
-    def next_target_ms(self, limit_ms: float) -> float:
+    @property
+    def next_target_ms(self) -> float:
         """Limit on the prediction, by the table as it was made, of the next network.
 
         It aims at the middle between what leaves `UNUSED` and what has no room for the spread.
         """
         room = max(UNUSED - self.spread_ms / self.measured_ms, 0.0)
-        return (1 - room / 2) * limit_ms * self.predicted_ms / self.upper_ms
+        return (1 - room / 2) * self.limit_ms * self.predicted_ms / self.upper_ms
 
-    def table_scale(self, limit_ms: float) -> float:
+    @property
+    def table_scale(self) -> float:
         """Factor of the table as it was refitted for this network."""
-        return limit_ms / self.target_ms
+        return self.limit_ms / self.target_ms
 
-    def refitted_ms(self, limit_ms: float) -> float:
+    @property
+    def refitted_ms(self) -> float:
         """Predicted latency by the refitted table, which keeps the limit exactly."""
-        return limit_ms * (self.predicted_ms / self.target_ms)
+        return self.limit_ms * (self.predicted_ms / self.target_ms)
 
-    def to_json_object(self, limit_ms: float) -> dict[str, Any]:
+    def to_json_object(self) -> dict[str, Any]:
         """For `projection.json`."""
-        value = super().to_json_object(limit_ms)
-        value["table_scale"] = self.table_scale(limit_ms)
+        value = super().to_json_object()
+        value["table_scale"] = self.table_scale
         return value | {"architecture": self.architecture.to_block_strings()}
 
 
@@ -105,10 +109,10 @@ def close_scaling_loop(
         if architecture in [row.architecture for row in found]:
             break
         newest = ScalingRound(
-            target_ms, predicted_ms, *measure(architecture), predicted_ms, architecture
+            limit_ms, target_ms, predicted_ms, *measure(architecture), predicted_ms, architecture
         )
         found.append(newest)
-        if newest.uses_limit(limit_ms):
+        if newest.uses_limits:
             break
-        target_ms = newest.next_target_ms(limit_ms)
+        target_ms = newest.next_target_ms
     return found

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from keras_nas import files
 from keras_nas.context import Context, Outputs
-from keras_nas.devices import Effort, Measurement, measure_network
+from keras_nas.devices import Device, Effort, Measurement, measure_network
 from keras_nas.devices.profile import build_latency_table, model_for_table, reference_model
 from keras_nas.export import CONVERTERS
+from keras_nas.method_space import read_table
 from keras_nas.progress import Bar
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
-from keras_nas.stage_list import TFLITE_FILES
+from keras_nas.stage_list import TABLE, TFLITE_FILES, of_device
 from tpu.hosts import from_chief, is_chief
 
 
 def profile(context: Context) -> Outputs:
-    """`latency_table.json`: measured now, or a given one that fits."""
-    config, space = context.config.device, context.space
+    """`latency_table.json` of a device: measured now, or a given one that fits."""
+    name, space = context.device_name, context.space
+    config = context.config.devices()[name]
     classes = context.examples.source.classes
     if config.latency_table:
         where = config.latency_table
         table = LatencyTable.from_json(files.read_text(where, "latency table"), where)
-        check_table(context, table)
+        check_table(context, table, name)
     else:
         bar = Bar("profile", "runs")
         try:
             table = build_latency_table(
                 space,
                 classes,
-                context.device,
+                context.devices[name],
                 context.scratch,
                 precision=config.precision,
                 networks=config.calibration_networks,
@@ -41,15 +44,15 @@ def profile(context: Context) -> Outputs:
             )
         finally:
             bar.close()
-    return {"latency_table.json": table.to_json()}
+    return {of_device(TABLE, name): table.to_json()}
 
 
-def check_table(context: Context, table: LatencyTable) -> None:
-    """Raises ValueError unless `table` was made for this experiment and its device."""
-    device = context.device
+def check_table(context: Context, table: LatencyTable, name: str) -> None:
+    """Raises ValueError unless `table` was made for this experiment and its device of that name."""
+    device = context.devices[name]
     table.check(
         device=device.describe(),
-        precision=context.config.device.precision,
+        precision=context.config.devices()[name].precision,
         threads=device.threads,
         space=context.space,
         input_shape=context.space.input_shape,
@@ -59,13 +62,20 @@ def check_table(context: Context, table: LatencyTable) -> None:
 
 
 @contextmanager
-def measuring(context: Context) -> Iterator[Callable[[Architecture], tuple[float, float]]]:
+def measuring(
+    context: Context, name: str = ""
+) -> Iterator[Callable[[Architecture], tuple[float, float]]]:
     """Measures networks with fresh weights: architecture -> latency and spread, ms.
 
     Each measurement is kept, so that a resumed run repeats.
+
+    Args:
+      context: of the stage.
+      name: of the device.
     """
-    table, folder, device = context.table, context.checkpoints / "measured", context.device
-    check_table(context, table)
+    folder, device = context.checkpoints / of_device("measured", name), context.devices[name]
+    table = read_table(context.path, name)
+    check_table(context, table, name)
     reference = reference_model(table, device.format)
     bar = Bar("project", "runs")
 
@@ -90,27 +100,36 @@ def measuring(context: Context) -> Iterator[Callable[[Architecture], tuple[float
         bar.close()
 
 
+@contextmanager
+def measuring_everywhere(
+    context: Context,
+) -> Iterator[list[Callable[[Architecture], tuple[float, float]]]]:
+    """As `measuring`, on every device, the first one first."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(measuring(context, name)) for name in context.devices]
+
+
 def measure(context: Context) -> Outputs:
-    """The final network's latency on the device, in the table's unit."""
-    device, table = context.device, context.table
-    check_table(context, table)
+    """The final network's latency on a device, in its table's unit."""
+    name = context.device_name
+    device, table = context.devices[name], read_table(context.path, name)
+    check_table(context, table, name)
     bar = Bar("measure", "runs")
     try:
         measurement = measure_network(
             device,
-            _finished(context, table),
+            _finished(context, device, table),
             reference_model(table, device.format),
             table.reference_ms,
             on_progress=bar.update,
         )
     finally:
         bar.close()
-    return {"measurement.json": measurement.to_json()}
+    return {of_device("measurement.json", name): measurement.to_json()}
 
 
-def _finished(context: Context, table: LatencyTable) -> bytes:
+def _finished(context: Context, device: Device, table: LatencyTable) -> bytes:
     """The exported file that is shipped; where that is not what the device runs, the network."""
-    device = context.device
     if device.format == "tflite":
         return context.path(TFLITE_FILES[table.precision]).read_bytes()
     network = context.final_network()

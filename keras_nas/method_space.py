@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from keras_nas import files
 from keras_nas.config import Config, LimitsConfig
-from keras_nas.experiment import NAMED, latency_limit, limited_resources, load_space, memory_limit
+from keras_nas.experiment import (
+    NAMED,
+    OtherLatency,
+    latency_limit,
+    limited_resources,
+    load_space,
+    memory_limit,
+)
 from keras_nas.resources import LatencyTable, RuntimeModel, WidthLatency, pixel1_runtime
 from keras_nas.resources.limits import Limit
 from keras_nas.space import SearchSpace, StagedSpace, TFNASSpace
 from keras_nas.space.single_path_gates import check_nesting
+from keras_nas.stage_list import TABLE, of_device
+from tpu.storage import AnyPath
 
 Kind = TypeVar("Kind", bound=StagedSpace)
 
@@ -50,7 +60,34 @@ def space_of(kind: type[Kind], space: StagedSpace, method: str) -> Kind:
     return space
 
 
-def checked_limits(space: StagedSpace, table: LatencyTable, limits: LimitsConfig) -> list[Limit]:
+def read_table(find: Callable[[str], AnyPath], device: str = "") -> LatencyTable:
+    """The latency table of a device of the experiment; `find` says where a file is.
+
+    Raises:
+      ValueError, FileNotFoundError: it is damaged or missing.
+    """
+    path = find(of_device(TABLE, device))
+    return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+
+
+def other_latencies(config: Config, find: Callable[[str], AnyPath]) -> list[OtherLatency]:
+    """Latency on the other devices of an experiment.
+
+    Raises:
+      ValueError, FileNotFoundError: see `read_table`.
+    """
+    return [
+        OtherLatency(device, read_table(find, device), limit)
+        for device, limit in config.other_devices.items()
+    ]
+
+
+def checked_limits(
+    space: StagedSpace,
+    table: LatencyTable,
+    limits: LimitsConfig,
+    others: Sequence[OtherLatency] = (),
+) -> list[Limit]:
     """The limits, latency first, each checked against what the space can reach.
 
     Raises:
@@ -60,7 +97,7 @@ def checked_limits(space: StagedSpace, table: LatencyTable, limits: LimitsConfig
         return [width_limit(space, table, limits)[1]]
     space = space_of(SearchSpace, space, "hardcore_nas")
     memory = memory_limit(space, table, limits)
-    checked = limited_resources(space, table, limits)[1]
+    checked = limited_resources(space, table, limits, others)[1]
     return [*checked, memory.limit] if memory else checked
 
 

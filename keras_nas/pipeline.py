@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas import files, journal
 from keras_nas.config import Config, flatten
+from keras_nas.config.ranges import rule_of
 from keras_nas.devices import device_from_name
-from keras_nas.method_space import checked_limits, method_space
+from keras_nas.method_space import checked_limits, method_space, other_latencies, read_table
 from keras_nas.progress import quiet_native_code
-from keras_nas.resources import LatencyTable
 from keras_nas.resources.limits import range_table
 from keras_nas.several_hosts import Team
 from keras_nas.stage_list import PROFILE, Stage, stages_of
@@ -84,9 +84,10 @@ def run(
 
         _remove_partial(folder, stages)
         context = None
+        profiled = [stage for stage in stages if stage.name == PROFILE.name]
         for number, stage in enumerate(stages, 1):
             if names and stage.name not in names:
-                if stage is PROFILE and (folder / "latency_table.json").exists():
+                if stage is profiled[-1] and all((folder / s.writes[0]).exists() for s in profiled):
                     _check_limits(config, folder, tell)
                 continue
             check_lock()
@@ -106,7 +107,7 @@ def run(
                 seconds = time.monotonic() - began
                 tell(f"{title}: done in {seconds:.0f} s")
                 book.event("stage_ended", stage=stage.key, seconds=round(seconds, 3))
-            if stage is PROFILE:
+            if stage is profiled[-1]:
                 _check_limits(config, folder, tell)
         team.agree()
 
@@ -122,7 +123,8 @@ def _checked_stages(config: Config, names: Sequence[str]) -> tuple[Stage, ...]:
             f"{', '.join(dict.fromkeys(stage.name for stage in stages))}."
         )
     method_space(config)
-    device_from_name(config.device.name, config.device)
+    for device in config.devices().values():
+        device_from_name(device.name, device)
     if config.finetune.init and not Path(config.finetune.init).is_file():
         raise FileNotFoundError(
             f"no network at {config.finetune.init}; check config.finetune.init."
@@ -198,11 +200,14 @@ def _remove_partial(folder: AnyPath, stages: Sequence[Stage]) -> None:
 
 def _check_limits(config: Config, folder: AnyPath, log: Callable[[str], None]) -> None:
     """Before anything is trained: is there a network that keeps the limits?"""
-    path = folder / "latency_table.json"
-    table = LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+
+    def find(name: str) -> AnyPath:
+        return folder / name
+
+    table, others = read_table(find), other_latencies(config, find)
     space = method_space(config)
     for limits in config.limits.each().values():
-        log(range_table(checked_limits(space, table, limits)))
+        log(range_table(checked_limits(space, table, limits, others)))
 
 
 def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
@@ -211,11 +216,14 @@ def relevant_settings(config: Config, stage: Stage) -> dict[str, Any]:
     Where one names a file, a digest of the file stands beside its name.
     """
     settings = flatten(stage.config(config))
-    for path, prefix in FILE_SETTINGS.items():
-        file = settings[path].removeprefix(prefix)
-        if file != settings[path] or (file and not prefix):
+    for path, value in settings.items():
+        prefix = FILE_SETTINGS.get(rule_of(path))
+        if prefix is None:
+            continue
+        file = value.removeprefix(prefix)
+        if file != value or (file and not prefix):
             digest = _digest(Path(file)) if Path(file).is_file() else "missing"
-            settings[path] = [settings[path], digest]
+            settings[path] = [value, digest]
     chosen = {
         path: value
         for path, value in settings.items()

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 from keras_nas import files
 from keras_nas.config import Config, flatten
-from keras_nas.method_space import method_space
+from keras_nas.method_space import method_space, read_table
 from keras_nas.report import ReportData
+from keras_nas.report.data import OtherDevice
 from keras_nas.report.front import SEARCH, FrontPoint
-from keras_nas.resources import LatencyTable
+from keras_nas.resources.limits import latency_on
 from keras_nas.space import Architecture
-from keras_nas.stage_list import TFLITE_FILES, stages_of
+from keras_nas.stage_list import TABLE, TFLITE_FILES, of_device, stages_of
 from tpu.storage import AnyPath
 
 TRAINING_STAGES = ("pretrain", "supernet", "finetune", "train")
@@ -22,7 +23,7 @@ PACKAGES = (
     "keras_nas", "tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "tensorflow-datasets"
 )  # fmt: skip
 RESULTS = (
-    "latency_table.json", "search.json", "projection.json", "architecture.json", "network.keras",
+    TABLE, "search.json", "projection.json", "architecture.json", "network.keras",
     *TFLITE_FILES.values(), "measurement.json",
 )  # fmt: skip
 
@@ -40,9 +41,9 @@ def gather(
     Raises:
       ValueError, FileNotFoundError: a file is damaged or missing.
     """
-    table_path = find("latency_table.json")
+    table_path = find(TABLE)
     architecture_path = find("architecture.json")
-    table = LatencyTable.from_json(files.read_text(table_path, "latency table"), str(table_path))
+    table = read_table(find)
     architecture = Architecture.from_json(
         files.read_text(architecture_path, "architecture"), str(architecture_path)
     )
@@ -68,10 +69,21 @@ def gather(
         search=search,
         projection=projection,
         measurement=files.read_json(find("measurement.json"), "measurement"),
+        others={
+            device: OtherDevice(
+                files.read_json(find(of_device(TABLE, device)), "latency table"),
+                files.read_json(find(of_device("measurement.json", device)), "measurement"),
+            )
+            for device in config.other_devices
+        },
         exported=exported.get(TFLITE_FILES.get(table.precision, TFLITE_FILES["float32"]), {}),
         training=training,
         table=files.read_json(table_path, "latency table"),
-        files=[(name, find(name).stat().st_size) for name in RESULTS if find(name).exists()],
+        files=[
+            (name, find(name).stat().st_size)
+            for name in (of_device(result, d) for result in RESULTS for d in config.devices())
+            if find(name).exists()
+        ],
         settings=flatten(config),
         versions={"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         directory=str(find("report.html").parent),
@@ -91,6 +103,12 @@ def gather_front(config: Config, folder: AnyPath) -> list[FrontPoint]:
         measured = files.read_json(own / "measurement.json", "measurement")
         trained = files.read_json(own / f"{config.final}.json", "training record")
         searched = files.read_json(own / "search.json", "search record")
+        others = {
+            latency_on(device): files.read_json(
+                own / of_device("measurement.json", device), "measurement"
+            )
+            for device in config.other_devices
+        }
         points.append(
             FrontPoint(
                 method=SEARCH,
@@ -101,6 +119,10 @@ def gather_front(config: Config, folder: AnyPath) -> list[FrontPoint]:
                 measured_ms=measured["latency_ms"],
                 spread_ms=measured["spread_ms"],
                 accuracy=trained["accuracy"],
+                keeps_others=all(
+                    other["latency_ms"] + other["spread_ms"] <= searched["limits"][name]
+                    for name, other in others.items()
+                ),
             )
         )
     if config.baselines.evaluations:

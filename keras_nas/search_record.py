@@ -11,7 +11,7 @@ import numpy as np
 from keras_nas.config import Config
 from keras_nas.measured_projection import Projector, Round
 from keras_nas.methods.frank_wolfe_search import SearchResult
-from keras_nas.resources.limits import Limit
+from keras_nas.resources.limits import Limit, is_latency
 from keras_nas.solvers.projection import METHODS, Choice
 from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import Architecture, SearchSpace
@@ -28,8 +28,9 @@ def project_all(
     alpha: np.ndarray, beta: np.ndarray, costs: StagedCosts, limits: list[Limit]
 ) -> dict[str, Choice]:
     """Depth entries [S] and configurations [B] by every projection, for comparison (HC Table 2)."""
+    latencies = [limit.limit for limit in limits if is_latency(limit.name)]
     return {
-        method: Projector(alpha, beta, costs, limits, method).project(limits[0].limit)
+        method: Projector(alpha, beta, costs, limits, method).project(latencies)
         for method in METHODS
     }
 
@@ -175,7 +176,7 @@ def projection_record(
         "method": method,
         "resources": {limit.name: final[r] for r, limit in enumerate(limits)},
         "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
-        "rounds": [row.to_json_object(limits[0].limit) for row in rounds],
+        "rounds": [row.to_json_object() for row in rounds],
         "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],
         "configurations": [int(c) for c in choice[1]],
         "one_shot_accuracy": one_shot_accuracy,

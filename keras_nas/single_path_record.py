@@ -151,7 +151,7 @@ def projection_record(
             | dict(extra[name])
             for name, row in found.items()
         },
-        "rounds": [row.to_json_object(limits[0].limit) for row in rounds],
+        "rounds": [row.to_json_object() for row in rounds],
         "configurations": used.configurations.tolist(),
         "one_shot_accuracy": extra["exact"]["one_shot_accuracy"],
     }

@@ -76,7 +76,7 @@ def project(context: Context) -> Outputs:
     if config.projection.rounds and math.isfinite(values[0]):
         with measuring(context) as measure_ms:
             rounds = _measured_rounds(context, space, margins, models, limits, measure_ms)
-            best = best_round(rounds, values[0])
+            best = best_round(rounds)
             configurations = chosen_configurations(space, best.choice())
             found["exact"] = found_network(space, configurations, models, values, "exact")
             for name, row in found.items():
@@ -146,8 +146,7 @@ def _measured_rounds(
     def measure_choice(choice: Choice) -> tuple[float, float]:
         return measure_ms(_projected(space, chosen_configurations(space, choice)))
 
-    rounds = context.config.projection.rounds
-    return close_loop(projector, measure_choice, limits[0].limit, rounds)
+    return close_loop(projector, [measure_choice], context.config.projection.rounds)
 
 
 def _finished(context: Context, supernet: SinglePathSupernet, found: FoundNetwork) -> Architecture:

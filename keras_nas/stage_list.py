@@ -18,6 +18,7 @@ class Stage:
       settings: prefixes of the settings that its outputs depend on.
       reads, writes: file names in the work directory.
       limit: the one of several latency limits that it works for; also the folder of its files.
+      device: the one of several devices that it measures on; "" is the first.
     """
 
     name: str
@@ -26,11 +27,12 @@ class Stage:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     limit: str = ""
+    device: str = ""
 
     @property
     def key(self) -> str:
         """Name that no other stage of an experiment has."""
-        return f"{self.limit}/{self.name}" if self.limit else self.name
+        return "/".join(filter(None, (self.limit, of_device(self.name, self.device))))
 
     def config(self, config: Config) -> Config:
         """An experiment as this stage sees it: under one limit where it works for one."""
@@ -40,6 +42,15 @@ class Stage:
         return dataclasses.replace(config, name=f"{config.name}_{self.limit}", limits=limits)
 
 
+def of_device(name: str, device: str) -> str:
+    """Name of a file or stage as it is called for one of several devices; "" is the first."""
+    if not device:
+        return name
+    stem, dot, extension = name.partition(".")
+    return f"{stem}_{device}{dot}{extension}"
+
+
+TABLE = "latency_table.json"
 TFLITE_FILES = {
     "float32": "network.tflite",
     "float16": "network_float16.tflite",
@@ -53,7 +64,7 @@ PROFILE = Stage(
     "measures every block of the search space on the device",
     ("space.", "device.", "data.source", "data.data_dir"),
     (),
-    ("latency_table.json",),
+    (TABLE,),
 )
 PRETRAIN = Stage(
     "pretrain",
@@ -73,28 +84,28 @@ SEARCH = Stage(
     "search",
     "searches the architecture under the limits",
     (*TRAINING, "search.", "limits."),
-    ("latency_table.json", "supernet.npz"),
+    (TABLE, "supernet.npz"),
     ("search.json",),
 )
 PROJECT = Stage(
     "project",
     "projects to one network, measures it, and projects again until it keeps the limit",
     (*TRAINING, "projection.", "device.", "limits.", "evaluation_batch_size", "batch_norm_images"),
-    ("latency_table.json", "supernet.npz", "search.json"),
+    (TABLE, "supernet.npz", "search.json"),
     ("projection.json", "architecture.json"),
 )
 TF_NAS_SEARCH = Stage(
     "search",
     "searches operations, depths and widths, weights and architecture in turn",
     (*TRAINING, "tf_nas.", "limits."),
-    ("latency_table.json",),
+    (TABLE,),
     ("search.json",),
 )
 TF_NAS_PROJECT = Stage(
     "project",
     "scales the found network's widths, measures it, and scales again until it keeps the limit",
     (*TRAINING, "projection.rounds", "device.", "limits."),
-    ("latency_table.json", "search.json"),
+    (TABLE, "search.json"),
     ("projection.json", "architecture.json"),
 )
 SINGLE_PATH_SEARCH = Stage(
@@ -133,7 +144,7 @@ MEASURE = Stage(
     "measure",
     "measures the exported network on the device",
     ("device.",),
-    ("latency_table.json", "network.keras", *TFLITE_FILES.values()),
+    (TABLE, "network.keras", *TFLITE_FILES.values()),
     ("measurement.json",),
 )
 BASELINES = Stage(
@@ -148,7 +159,7 @@ BASELINES = Stage(
         "evaluation_batch_size",
         "batch_norm_images",
     ),
-    ("latency_table.json", "supernet.npz"),
+    (TABLE, "supernet.npz"),
     ("baselines.json",),
 )
 
@@ -183,7 +194,11 @@ def final_stage(config: Config) -> Stage:
 
 
 SHARED_FILES = frozenset(name for stage in (PROFILE, PRETRAIN, SUPERNET) for name in stage.writes)
-"""What the stages for several latency limits have in common."""
+
+
+def is_shared(name: str) -> bool:
+    """Whether the stages for several latency limits have a file in common."""
+    return name in SHARED_FILES or name.startswith(TABLE.removesuffix(".json"))
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
@@ -191,7 +206,14 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
     Of several latency limits, what follows the search is done for each, in a folder of its own.
     """
-    stages = (PROFILE, *SEARCHES[config.method], final_stage(config), EXPORT, MEASURE)
+    methods_own = [_on_all_devices(stage, config) for stage in SEARCHES[config.method]]
+    stages = (
+        *_on_each_device(PROFILE, config),
+        *methods_own,
+        final_stage(config),
+        EXPORT,
+        *_on_each_device(MEASURE, config),
+    )
     report = Stage(
         "report",
         "draws and writes up the result",
@@ -202,21 +224,21 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     limits = tuple(config.limits.each())
     if len(limits) == 1:
         return (*stages, report)
-    own = stages.index(SEARCH)
+    own = [stage.name for stage in stages].index(SEARCH.name)
     several = [
         _for_limit(stage, limit) for limit in limits for stage in (*stages[own + 1 :], report)
     ]
     search = dataclasses.replace(
-        SEARCH,
+        stages[own],
         does=f"searches {len(limits)} architectures, one a latency limit",
         writes=tuple(f"{limit}/{name}" for limit in limits for name in SEARCH.writes),
     )
-    baselines = (BASELINES,) if config.baselines.evaluations else ()
+    baselines = (_on_all_devices(BASELINES, config),) if config.baselines.evaluations else ()
     front = Stage(
         "front",
         "draws accuracy over latency for all limits",
         ("",),
-        ("latency_table.json", *search.writes, *_records((*several, *baselines))),
+        _records((*_on_each_device(PROFILE, config), search, *several, *baselines)),
         ("report.html", "summary.txt"),
     )
     return (*stages[:own], search, *several, *baselines, front)
@@ -226,11 +248,45 @@ def _records(stages: Sequence[Stage]) -> tuple[str, ...]:
     return tuple(name for stage in stages for name in stage.writes if name.endswith(".json"))
 
 
+def _on_each_device(stage: Stage, config: Config) -> tuple[Stage, ...]:
+    """A stage that measures, once a device."""
+
+    def placed(names: tuple[str, ...], device: str) -> tuple[str, ...]:
+        of_one = (*PROFILE.writes, *MEASURE.writes)
+        return tuple(of_device(name, device) if name in of_one else name for name in names)
+
+    others = [
+        dataclasses.replace(
+            stage,
+            device=device,
+            does=f"{stage.does} {device!r}",
+            settings=tuple(
+                f"other_devices.{device}.{path}" if path == "device." else path
+                for path in stage.settings
+            ),
+            reads=placed(stage.reads, device),
+            writes=placed(stage.writes, device),
+        )
+        for device in config.other_devices
+    ]
+    return (stage, *others)
+
+
+def _on_all_devices(stage: Stage, config: Config) -> Stage:
+    """A stage that keeps the limits of all devices."""
+    if TABLE not in stage.reads or not config.other_devices:
+        return stage
+    tables = [of_device(TABLE, device) for device in config.other_devices]
+    return dataclasses.replace(
+        stage, settings=(*stage.settings, "other_devices."), reads=(*stage.reads, *tables)
+    )
+
+
 def _for_limit(stage: Stage, limit: str) -> Stage:
     """A stage of a single limit as one for this of several."""
 
     def placed(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name if name in SHARED_FILES else f"{limit}/{name}" for name in names)
+        return tuple(name if is_shared(name) else f"{limit}/{name}" for name in names)
 
     return dataclasses.replace(
         stage, limit=limit, reads=placed(stage.reads), writes=placed(stage.writes)

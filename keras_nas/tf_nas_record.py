@@ -126,5 +126,5 @@ def scaling_record(
             name: {limit.name: ms, "keeps_limits": ms <= limit.limit}
             for name, ms in candidates.items()
         },
-        "rounds": [row.to_json_object(limit.limit) for row in rounds],
+        "rounds": [row.to_json_object() for row in rounds],
     }

@@ -44,9 +44,9 @@ def project(context: Context) -> Outputs:
             rounds = close_scaling_loop(
                 latency, found, measure_ms, limit.limit, config.projection.rounds
             )
-        best = best_round(rounds, limit.limit)
-        architecture, predicted_ms = best.architecture, best.refitted_ms(limit.limit)
-        table_scale = best.table_scale(limit.limit)
+        best = best_round(rounds)
+        architecture, predicted_ms = best.architecture, best.refitted_ms
+        table_scale = best.table_scale
     architecture = dataclasses.replace(architecture, name=f"{config.name}_found")
     found_ms = latency.network_ms(*found)
     record = scaling_record(limit, found_ms, predicted_ms, rounds, table_scale)

@@ -5,8 +5,10 @@ import math
 
 import pytest
 
-from keras_nas.config import Config, LimitsConfig, flatten
+from keras_nas.config import Config, DeviceConfig, LimitsConfig, OtherDeviceConfig, flatten
 from keras_nas.config.ranges import CHOICES, RANGES
+
+OTHER = OtherDeviceConfig(latency_ms=3.0)
 
 
 @pytest.fixture
@@ -110,7 +112,65 @@ def test_flatten_gives_every_setting_by_path(config):
         types = [field.type for field in dataclasses.fields(group)]
         return sum(count(t) if dataclasses.is_dataclass(t) else 1 for t in types)
 
-    assert len(settings) == count(Config)
+    others = 1  # a table, here an empty one
+    assert len(settings) == count(Config) - others
+    config.other_devices = {"phone": OtherDeviceConfig(latency_ms=3)}
+    config.validate()
+    more = {path: value for path, value in flatten(config).items() if path not in settings}
+    assert len(more) == count(OtherDeviceConfig)
+    assert more["other_devices.phone.latency_ms"] == 3.0
+    assert more["other_devices.phone.device.android.wait_seconds"] == 600
+
+
+def test_every_rule_is_of_a_setting(config):
+    assert {*RANGES, *CHOICES} <= set(flatten(config))
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ([], r"config\.other_devices should be a dict, received \[\]"),
+        ({"Phone": OTHER}, r"other_devices should have names of small letters.*received 'Phone'"),
+        ({"items": OTHER}, r"such as 'phone'; received 'items'"),
+        ({3: OTHER}, "received 3"),
+        ({"phone": DeviceConfig()}, r"other_devices\.phone should be a OtherDeviceConfig"),
+        (
+            {"phone": OtherDeviceConfig()},
+            r"exactly one of config\.other_devices\.phone\.latency_ms",
+        ),
+        (
+            {"phone": OtherDeviceConfig(latency_ms=(3.0, 4.0))},
+            r"other_devices\.phone\.latency_ms should be a finite number or None",
+        ),
+        (
+            {"phone": OtherDeviceConfig(latency_fraction=1.5)},
+            r"other_devices\.phone\.latency_fraction should be above 0 and at most 1",
+        ),
+        (
+            {"phone": OtherDeviceConfig(DeviceConfig(precision="int4"), 3)},
+            r"other_devices\.phone\.device\.precision should be one of .*received 'int4'",
+        ),
+        (
+            {"phone": OtherDeviceConfig(DeviceConfig(threads=0), 3)},
+            r"other_devices\.phone\.device\.threads should be at least 1",
+        ),
+    ],
+)
+def test_other_devices_obey_the_rules_of_the_first(config, others, message):
+    config.other_devices = others
+    with pytest.raises(ValueError, match=message):
+        config.validate()
+
+
+def test_other_devices_need_several_limits_at_once(config):
+    config.other_devices = {"phone": OTHER}
+    config.search.solve_on_device = True
+    with pytest.raises(ValueError, match=r"one limit; leave out other_devices\.phone"):
+        config.validate()
+    config.search.solve_on_device = False
+    config.method = "tf_nas"
+    with pytest.raises(ValueError, match=r"on one device; leave out other_devices\.phone"):
+        config.validate()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_valid_and_named_after_method_and_data(module):
     stem = module["file"].stem
     assert config.name == stem
     prefix = PREFIXES[config.method]
-    if stem not in ("quickstart", f"{prefix}_quickstart"):
+    if stem not in ("quickstart", "quickstart_two_devices", f"{prefix}_quickstart"):
         method, _, data = stem.partition(f"{prefix}_")
         kind, _, source = config.data.source.partition(":")
         assert method == ""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,26 @@ def test_debug_shows_the_traceback(run_program, tmp_path):
     file.write_text(GOOD + "def get_config(): raise KeyError('gone')")
     assert "Traceback" in run_program("--debug", "--workdir=unused", config=file).stderr
     assert "Traceback" in run_program("--debug", "--workdir=x", "--config.seed=-1").stderr
+
+
+def test_settings_of_other_devices_can_be_overridden(run_program, tmp_path):
+    tiny, file = Path(__file__).with_name("tiny_config.py"), tmp_path / "two.py"
+    file.write_text(
+        "import runpy\n"
+        "from keras_nas.config import OtherDeviceConfig\n"
+        "def get_config():\n"
+        f"    config = runpy.run_path({str(tiny)!r})['get_config']()\n"
+        "    config.other_devices['phone'] = OtherDeviceConfig(latency_fraction=0.5)\n"
+        "    return config\n"
+    )
+    phone = "--config.other_devices.phone"
+    # The first replaces the file's latency_fraction; the second is checked after that.
+    flags = (f"{phone}.latency_ms=20", f"{phone}.device.name=iphone", f"--workdir={tmp_path}")
+    check_refused(run_program(*flags, config=file), 1, "device.name", "received 'iphone'")
+    unknown = "--config.other_devices.fone.latency_ms=20"
+    check_refused(run_program(unknown, config=file), 2, "has no 'fone'; it has phone")
+    check_refused(run_program(f"{phone}.latency=20", config=file), 2, "'latency'", "latency_ms")
+    check_refused(run_program(f"{phone}=20", config=file), 2, "is a group of fields (device, lat")
 
 
 def test_overrides_of_every_type_arrive(run_program, tmp_path):

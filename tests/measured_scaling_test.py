@@ -58,13 +58,13 @@ def test_the_measured_network_keeps_the_limit(latency, factor, spread_ms):
     measure, measured = device(factor, spread_ms)
     rounds = close_scaling_loop(latency, NETWORK, measure, limit_ms, 6)
     assert [row.architecture for row in rounds] == measured
-    best = best_round(rounds, limit_ms)
-    assert best.upper_ms <= limit_ms and best.refitted_ms(limit_ms) <= limit_ms
+    best = best_round(rounds)
+    assert best.upper_ms <= limit_ms and best.refitted_ms <= limit_ms
     assert best.upper_ms >= 0.99 * limit_ms
     if not spread_ms:
-        assert best.uses_limit(limit_ms)
+        assert best.uses_limits
         assert len(rounds) <= 2
-        assert best.table_scale(limit_ms) == pytest.approx(factor, rel=0.01)
+        assert best.table_scale == pytest.approx(factor, rel=0.01)
     assert len(rounds) <= 4 and len(set(measured)) == len(measured)
     assert SPACE.encode(best.architecture)
 
@@ -81,7 +81,7 @@ def test_rounds_end_where_asked(latency):
     rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 1)
     assert len(rounds) == 1
     with pytest.raises(ValueError, match="none of the 1 networks"):
-        best_round(rounds, 2.3)
+        best_round(rounds)
 
 
 def test_no_network_is_measured_twice(latency):
@@ -90,7 +90,7 @@ def test_no_network_is_measured_twice(latency):
     rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
     assert len(rounds) == len(measured) == 2
     largest = sum(SPACE.largest_widths()[b, NETWORK[0][b]] for b in (0, 1, 3, 4))
-    assert best_round(rounds, 2.3).predicted_ms == pytest.approx(1 + largest / 100)
+    assert best_round(rounds).predicted_ms == pytest.approx(1 + largest / 100)
 
 
 def test_a_network_that_cannot_be_narrow_enough(latency):
@@ -118,10 +118,10 @@ def test_records(latency):
     limit = Limit("latency_ms", 2.3, 1.5, 2.0, 3.0)
     measure, _ = device(1.04)
     rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
-    best = best_round(rounds, 2.3)
+    best = best_round(rounds)
     found_ms = latency.network_ms(*NETWORK)
-    scale = best.table_scale(2.3)
-    record = scaling_record(limit, found_ms, best.refitted_ms(2.3), rounds, scale)
+    scale = best.table_scale
+    record = scaling_record(limit, found_ms, best.refitted_ms, rounds, scale)
     assert record["resources"]["latency_ms"] <= 2.3
     assert record["resources"]["latency_ms"] == pytest.approx(scale * best.predicted_ms)
     assert record["table_scale"] == record["rounds"][1]["table_scale"] == scale

@@ -1,5 +1,6 @@
 """The real stages of a tiny experiment through the real program: whole, killed, out of disk."""
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -13,8 +14,9 @@ import pytest
 
 from benchmarks import kills
 from keras_nas import journal, measuring_stages, pipeline, stages
-from keras_nas.config import LimitsConfig
+from keras_nas.config import DeviceConfig, LimitsConfig, OtherDeviceConfig
 from keras_nas.context import Context
+from keras_nas.devices import HostDevice, Run
 from keras_nas.experiment import load_space
 from keras_nas.files import read_json, write_json
 from keras_nas.resources import LatencyTable
@@ -204,24 +206,66 @@ def test_stratified_batches_are_checked_before_training(tiny_config, tmp_path):
 def test_the_projected_network_is_measured_and_kept_for_a_resumed_run(
     finished, tiny_config, tmp_path, monkeypatch
 ):
-    """On a made-up table any network may come first; one that is measured to keep T comes out."""
-    names = ("latency_table.json", "search.json", "heaviest.npz", "supernet.npz")
-    for name in names:
-        shutil.copy(finished[0] / name, tmp_path / name)
+    """On made-up tables any network may come first; one that is measured to keep T comes out, on
+    both devices."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     tiny_config.projection.rounds = 4
     table = LatencyTable.from_json((tmp_path / "latency_table.json").read_text())
+    int8 = dataclasses.replace(table, precision="int8", scale=1.25)
+    (tmp_path / "latency_table_small.json").write_text(int8.to_json())
+    tiny_config.other_devices = {
+        "small": OtherDeviceConfig(DeviceConfig(precision="int8"), latency_fraction=1.0)
+    }
     model = table.cost_model(load_space(tiny_config.space), 10)
     tiny_config.limits = LimitsConfig(latency_ms=model.largest())
     context = Context(tiny_config, tmp_path, tmp_path / "checkpoints")
     outputs = stages.run("project", context)
-    rounds = outputs["projection.json"]["rounds"]
-    found = tuple(outputs["projection.json"]["configurations"])
-    chosen = [r for r in rounds if r["configurations"] == found]
+    record = outputs["projection.json"]
+    rounds = record["rounds"]
+    assert set(record["resources"]) == {"latency_ms", "latency_ms@small"}
+    chosen = [r for r in rounds if r["configurations"] == tuple(record["configurations"])]
     assert any(r["keeps_limit"] for r in chosen)
-    assert len(list((tmp_path / "checkpoints" / "measured").iterdir())) == len(rounds)
+    assert all(r["others"]["latency_ms@small"]["keeps_limit"] for r in chosen)
+    for folder in ("measured", "measured_small"):
+        assert len(list((tmp_path / "checkpoints" / folder).iterdir())) == len(rounds)
 
     def refuse(*_, **__):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(measuring_stages, "measure_network", refuse)
     assert stages.run("project", context)["projection.json"]["rounds"] == rounds
+
+
+def test_the_exported_file_of_each_device_is_measured_and_reported(
+    finished, tiny_config, tmp_path, monkeypatch
+):
+    """Without the clock: which file of which precision, and what the report says."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    table = LatencyTable.from_json((tmp_path / "latency_table.json").read_text())
+    int8 = dataclasses.replace(table, precision="int8")
+    (tmp_path / "latency_table_small.json").write_text(int8.to_json())
+    device = DeviceConfig(precision="int8")
+    tiny_config.other_devices = {"small": OtherDeviceConfig(device, latency_ms=0.5)}
+    context = Context(tiny_config, tmp_path, device_name="small")
+    seen = []
+
+    def run(device, models, reference, *, rounds, seed, on_round):
+        seen.append(models["network"].read_bytes())
+        return Run({"network": [3.0] * rounds}, {"network": [2.0] * rounds})
+
+    monkeypatch.setattr(HostDevice, "run", run)
+    outputs = stages.run("measure", context)
+    assert set(seen) == {(tmp_path / "network_int8.tflite").read_bytes()}
+    (tmp_path / "measurement_small.json").write_text(outputs["measurement_small.json"])
+    for name, group, value in (("search", "limits", 0.5), ("projection", "resources", 0.25)):
+        record = read_json(tmp_path / f"{name}.json", name)
+        record[group]["latency_ms@small"] = value
+        write_json(tmp_path / f"{name}.json", record)
+    outputs = stages.run("report", context)
+    assert "latency on small 0.5000 ms" in outputs["summary.txt"]
+    assert "predicted    0.2500 ms on small" in outputs["summary.txt"]
+    assert "measured     0.7500 ms ± 0 ms on small" in outputs["summary.txt"]
+    assert "latency on small: no, measured 50.0% above" in outputs["summary.txt"]
+    assert "latency_table_small.json" in outputs["summary.txt"]
+    assert "Breaks the latency on small limit" in outputs["report.html"]
+    assert "<h3>On small</h3>" in outputs["report.html"]

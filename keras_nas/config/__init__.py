@@ -1,11 +1,10 @@
 """The settings of one experiment, typed and validated."""
 
 from keras_nas.config.baselines import BaselinesConfig
+from keras_nas.config.device import AndroidConfig, DeviceConfig, OtherDeviceConfig
 from keras_nas.config.schema import (
-    AndroidConfig,
     Config,
     DataConfig,
-    DeviceConfig,
     LimitsConfig,
     ProjectionConfig,
     RecipeConfig,
@@ -23,6 +22,7 @@ __all__ = [
     "DataConfig",
     "DeviceConfig",
     "LimitsConfig",
+    "OtherDeviceConfig",
     "ProjectionConfig",
     "RecipeConfig",
     "SearchConfig",

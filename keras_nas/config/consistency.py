@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from keras_nas.config.ranges import SUMS
 
 if TYPE_CHECKING:
-    from keras_nas.config.schema import Config
+    from keras_nas.config.device import OtherDeviceConfig
+    from keras_nas.config.schema import Config, LimitsConfig
 
 
 def check_together(config: Config) -> None:
@@ -42,21 +43,29 @@ def _check_init(config: Config) -> None:
 
 
 def _check_limits(config: Config) -> None:
-    limits = config.limits
-    given = [x for x in (limits.latency_ms, limits.latency_fraction) if x is not None]
-    # The trade-off of Single-Path NAS needs no limit.
-    if len(given) > 1 or (not given and config.method != "single_path"):
-        raise ValueError(
-            "set exactly one of config.limits.latency_ms and config.limits.latency_fraction, "
-            f"and leave out the other; received {limits.latency_ms} and "
-            f"{limits.latency_fraction}."
-        )
+    everywhere: dict[str, LimitsConfig | OtherDeviceConfig] = {"limits": config.limits}
+    everywhere |= {f"other_devices.{name}": other for name, other in config.other_devices.items()}
+    for path, limits in everywhere.items():
+        given = [x for x in (limits.latency_ms, limits.latency_fraction) if x is not None]
+        # The trade-off of Single-Path NAS needs no limit.
+        if len(given) > 1 or (not given and config.method != "single_path"):
+            raise ValueError(
+                f"set exactly one of config.{path}.latency_ms and config.{path}.latency_fraction, "
+                f"and leave out the other; received {limits.latency_ms} and "
+                f"{limits.latency_fraction}."
+            )
     _check_several(config)
-    more = [name for name in SUMS if getattr(limits, name)]
+    others = [path for path in everywhere if path != "limits"]
+    more = [*(f"limits.{name}" for name in SUMS if getattr(config.limits, name)), *others]
     if config.search.solve_on_device and more:
         raise ValueError(
-            f"config.search.solve_on_device works with one limit; leave out limits.{more[0]}, or "
+            f"config.search.solve_on_device works with one limit; leave out {more[0]}, or "
             "solve between steps."
+        )
+    if others and config.method != "hardcore_nas":
+        raise ValueError(
+            f"config.method={config.method!r} searches under one limit, on one device; leave out "
+            f"{others[0]}, or use config.method='hardcore_nas'."
         )
 
 

@@ -14,6 +14,7 @@ METHODS = ("hardcore_nas", "tf_nas", "single_path")
 LARGEST_SEED = 2**31 - 1
 
 Range = tuple[Callable[[float], bool], str]
+ANY: Range = (lambda v: True, "anything")
 POSITIVE: Range = (lambda v: v > 0, "above 0")
 NOT_NEGATIVE: Range = (lambda v: v >= 0, "at least 0")
 AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
@@ -126,3 +127,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "single_path.relaxation": ("sigmoid", "straight_through", "softmax"),
     "single_path.norm": ("rms", "frobenius"),
 }
+
+
+def rule_of(path: str) -> str:
+    """The path in `RANGES` and `CHOICES` for a setting's path: other devices obey the same."""
+    group, *rest = path.split(".")
+    if group != "other_devices":
+        return path
+    own = rest[1:]  # without the device's name
+    return ".".join(own if own[0] == "device" else ("limits", *own))

@@ -8,7 +8,8 @@ import dataclasses
 
 from keras_nas.config.baselines import BaselinesConfig
 from keras_nas.config.consistency import check_together
-from keras_nas.config.ranges import CHOICES, RANGES
+from keras_nas.config.device import DeviceConfig, OtherDeviceConfig
+from keras_nas.config.ranges import ANY, CHOICES, RANGES, rule_of
 from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.config.types import Amount, OneOrMore, check_types, flatten
@@ -72,60 +73,6 @@ class DataConfig:
     rand_augment_magnitude: float = 9.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-
-@dataclasses.dataclass
-class AndroidConfig:
-    """How a phone is measured.
-
-    Attributes:
-      benchmark_model: file of TFLite's benchmark program, built for the phone; docs/android.md says
-        where to get it.
-      taskset_mask: cores it may run on, hexadecimal with the lowest bit for core 0: `f0` is cores 4
-        to 7; "" leaves it to the phone.
-      xnnpack: use the XNNPACK delegate.
-      highest_celsius: temperature of the phone up to which measuring begins.
-      capped_clock: take the highest clock that the phone allows at the start for its full one, for
-        phones whose clock is fixed on purpose below the processor's.
-      wait_seconds: how long to wait for a phone that was lost or is hot, each time.
-    """
-
-    benchmark_model: str = "android_aarch64_benchmark_model"
-    taskset_mask: str = ""
-    xnnpack: bool = True
-    highest_celsius: float = 40.0
-    capped_clock: bool = False
-    wait_seconds: float = 600.0
-
-
-@dataclasses.dataclass
-class DeviceConfig:
-    """Where latency is measured.
-
-    Attributes:
-      name: `host` (LiteRT on this machine), `android` or `android:SERIAL` (a phone), `keras:cpu` or
-        `keras:gpu` (TensorFlow on this machine).
-      threads: of the runtime.
-      batch: images in a call; other than 1 on `keras:cpu` and `keras:gpu` only.
-      precision: that is measured: of `.tflite` files, `float32`, `float16` or `int8`; of Keras
-        devices, `float32`, `mixed_float16` or `mixed_bfloat16`.
-      calibration_networks: whole networks that the table's scale and overhead are fitted on.
-      target_error: relative error at which measuring an entry ends.
-      max_processes: at most so many fresh processes measure.
-      latency_table: file of an earlier table to use in place of measuring; refused if it was made
-        for another device, precision, resolution, space or number of classes.
-      android: of phones only.
-    """
-
-    name: str = "host"
-    threads: int = 1
-    batch: int = 1
-    precision: str = "float32"
-    calibration_networks: int = 10
-    target_error: float = 0.01
-    max_processes: int = 8
-    latency_table: str = ""
-    android: AndroidConfig = dataclasses.field(default_factory=AndroidConfig)
 
 
 @dataclasses.dataclass
@@ -242,6 +189,7 @@ class Config:
       method: of the search, `hardcore_nas` (stages pretrain, supernet, search, project), `tf_nas`
         or `single_path` (both search, project).
       space, data, device, limits, search, projection, tf_nas, single_path: see their classes.
+      other_devices: further devices, by a name, each with a latency limit that holds as well.
       baselines: what several limits are compared with.
       pretrain, supernet, finetune, train: recipes of these stages.
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
@@ -263,6 +211,7 @@ class Config:
     space: SpaceConfig = dataclasses.field(default_factory=SpaceConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
+    other_devices: dict[str, OtherDeviceConfig] = dataclasses.field(default_factory=dict)
     limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
     pretrain: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
     supernet: RecipeConfig = dataclasses.field(default_factory=RecipeConfig)
@@ -284,6 +233,11 @@ class Config:
     evaluation_batch_size: int = 256
     batch_norm_images: int = 2000
 
+    def devices(self) -> dict[str, DeviceConfig]:
+        """All devices by name; that of `device` is ""."""
+        others = {name: other.device for name, other in self.other_devices.items()}
+        return {"": self.device, **others}
+
     def validate(self) -> None:
         """Checks types and ranges.
 
@@ -291,15 +245,14 @@ class Config:
           ValueError: naming the field, what it holds, and what it may hold.
         """
         check_types(self, "config")
-        settings = flatten(self)
-        for path, choices in CHOICES.items():
-            if settings[path] not in choices:
+        for path, value in flatten(self).items():
+            rule = rule_of(path)
+            choices = CHOICES.get(rule, (value,))
+            if value not in choices:
                 raise ValueError(
-                    f"config.{path} should be one of {', '.join(choices)}; received "
-                    f"{settings[path]!r}."
+                    f"config.{path} should be one of {', '.join(choices)}; received {value!r}."
                 )
-        for path, (holds, what) in RANGES.items():
-            value = settings[path]
+            holds, what = RANGES.get(rule, ANY)
             values = value if isinstance(value, tuple) else (value,)
             if not all(v is None or holds(v) for v in values):
                 raise ValueError(f"config.{path} should be {what}; received {value!r}.")

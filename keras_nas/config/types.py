@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, Any, get_type_hints
+import re
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 Amount = Annotated[float, "may be None on the command line"]
 """A number that a flag can also turn off."""
 OneOrMore = Annotated[float | tuple[float, ...], "may be None on the command line"]
 """A number or several of them."""
+_NAME = re.compile("[a-z][a-z0-9_]*")
 _ONE_OR_MORE = float | tuple[float, ...] | None
 
 
@@ -29,6 +31,8 @@ def check_types(config: Any, path: str) -> None:
             if not isinstance(value, hint):
                 raise ValueError(f"{path}.{field} should be a {hint.__name__}, received {value!r}.")
             check_types(value, f"{path}.{field}")
+        elif get_origin(hint) is dict:
+            _check_table(value, get_args(hint)[1], f"{path}.{field}")
         elif hint in (float, float | None, _ONE_OR_MORE) and is_number(value):
             setattr(config, field, float(value))
         elif hint == _ONE_OR_MORE:
@@ -44,6 +48,21 @@ def check_types(config: Any, path: str) -> None:
             or isinstance(value, float)  # not finite
         ):
             raise ValueError(f"{path}.{field} should be {_describe(hint)}, received {value!r}.")
+
+
+def _check_table(table: Any, kind: type, path: str) -> None:
+    """Groups of fields by name."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{path} should be a dict, received {table!r}.")
+    for name, value in table.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(dict, name):
+            raise ValueError(
+                f"{path} should have names of small letters, digits and underscores that begin "
+                f"with a letter, such as 'phone'; received {name!r}."
+            )
+        if not isinstance(value, kind):
+            raise ValueError(f"{path}.{name} should be a {kind.__name__}, received {value!r}.")
+        check_types(value, f"{path}.{name}")
 
 
 def _one_or_more(value: Any, path: str) -> float | tuple[float, ...]:
@@ -70,10 +89,13 @@ def _describe(hint: Any) -> str:
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """All settings by their path, e.g. `search.epochs`: what reports and fingerprints show."""
     settings: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    for field, hint in get_type_hints(type(config)).items():
+        value, path = getattr(config, field), prefix + field
         if dataclasses.is_dataclass(value):
-            settings.update(flatten(value, f"{prefix}{field.name}."))
+            settings |= flatten(value, f"{path}.")
+        elif get_origin(hint) is dict:
+            for name, group in value.items():
+                settings |= flatten(group, f"{path}.{name}.")
         else:
-            settings[prefix + field.name] = value
+            settings[path] = value
     return settings

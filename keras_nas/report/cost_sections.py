@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_nas.report import charts
 from keras_nas.report.charts import RangeRow
-from keras_nas.report.data import LATENCY, ReportData, limits_kept, resource_totals
+from keras_nas.report.data import ReportData, limits_kept, resource_totals
 from keras_nas.report.tables import missing, table
 from keras_nas.report.text import (
     DASH,
+    escape,
     lookup,
     milliseconds,
     number,
@@ -20,6 +21,7 @@ from keras_nas.report.text import (
     signed_percent,
     with_spread,
 )
+from keras_nas.resources.limits import LATENCY, is_latency, latency_on
 
 _ALSO_KNOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "measured": (
@@ -40,28 +42,40 @@ _RANGE_WORDS = {
 
 
 def latency(data: ReportData) -> str:
-    """Calibration networks and the found one, predicted and measured."""
+    """Calibration networks and the found one, predicted and measured, on every device."""
+    parts = [_on_device(data.table, data.predicted_ms(), data.measurement)]
+    for device, other in data.others.items():
+        predicted = number(data.projection, "resources", latency_on(device))
+        parts.append(f"<h3>On {escape(device)}</h3>")
+        parts.append(_on_device(other.table, predicted, other.measurement))
+    return "".join(parts)
+
+
+def _on_device(
+    latency_table: Mapping[str, Any], predicted: float | None, measurement: Mapping[str, Any]
+) -> str:
+    """The section for one device, and the found network's predicted ms and measurement there."""
     rows, points = [], []
-    for entry in data.table.get("calibration") or []:
-        predicted, held_out, measured = (
+    for entry in latency_table.get("calibration") or []:
+        fitted, held_out, timed = (
             number(entry, key) for key in ("predicted_ms", "held_out_ms", "measured_ms")
         )
-        shown = predicted if held_out is None else held_out
-        if shown is None or measured is None:
+        shown = fitted if held_out is None else held_out
+        if shown is None or timed is None:
             continue
-        points.append((shown, measured))
+        points.append((shown, timed))
         name = lookup(entry, "architecture", "name") or lookup(entry, "name") or DASH
         rows.append(
             (
                 str(name),
-                milliseconds(predicted),
+                milliseconds(fitted),
                 milliseconds(held_out),
-                milliseconds(measured),
-                signed_percent(shown / measured - 1),
+                milliseconds(timed),
+                signed_percent(shown / timed - 1),
             )
         )
-    predicted, measured = data.predicted_ms(), number(data.measurement, "latency_ms")
-    spread = number(data.measurement, "spread_ms") or 0.0
+    measured = number(measurement, "latency_ms")
+    spread = number(measurement, "spread_ms") or 0.0
     found = None if predicted is None or measured is None else (predicted, measured)
     if found:
         rows.append(
@@ -80,7 +94,7 @@ def latency(data: ReportData) -> str:
     headers = ("network", "predicted", "held out", "measured", "error")
     explained = (
         "<p>Held out: predicted from a scale fitted on the other networks only; where there is "
-        f"such a prediction it is the one drawn. {_errors(data)}</p>"
+        f"such a prediction it is the one drawn. {_errors(latency_table)}</p>"
     )
     return (
         f'{note}<div class="grid"><div class="square">{picture}</div>'
@@ -100,8 +114,8 @@ def limit(data: ReportData) -> str:
     return "".join(parts)
 
 
-def _errors(data: ReportData) -> str:
-    mean, worst = number(data.table, "mean_error"), number(data.table, "worst_error")
+def _errors(latency_table: Mapping[str, Any]) -> str:
+    mean, worst = (number(latency_table, key) for key in ("mean_error", "worst_error"))
     if mean is None or worst is None:
         return ""
     return f"Held-out error of the table: {percent(mean)} in the mean, {percent(worst)} at worst."
@@ -119,14 +133,10 @@ def _range(data: ReportData, name: str, values: Any, limit: float | None) -> str
         ("end of the search", number(values, "expected"), 0.0),
         ("found, predicted", final, 0.0),
     ]
-    if name == LATENCY:
-        dots.append(
-            (
-                "found, measured",
-                number(data.measurement, "latency_ms"),
-                number(data.measurement, "spread_ms") or 0.0,
-            )
-        )
+    if is_latency(name):
+        measurement = data.measured_on(name)
+        spread = number(measurement, "spread_ms") or 0.0
+        dots.append(("found, measured", number(measurement, "latency_ms"), spread))
     rows += [
         RangeRow(label, resource_value(name, value), value, spread=spread)
         for label, value, spread in dots
@@ -177,10 +187,12 @@ def _rounds(data: ReportData) -> str:
         return missing("The projected network was not measured before it was trained.")
     rows = []
     for index, row in enumerate(rounds, 1):
-        kept = {True: "yes", False: "no"}.get(lookup(row, "keeps_limit"), DASH)
-        values = (number(row, key) for key in ("target_ms", "predicted_ms"))
-        measured = with_spread(number(row, "measured_ms"), number(row, "spread_ms"))
-        rows.append((str(index), *map(milliseconds, values), measured, kept))
+        for name, device in {LATENCY: row, **(lookup(row, "others") or {})}.items():
+            kept = {True: "yes", False: "no"}.get(lookup(device, "keeps_limit"), DASH)
+            values = (number(device, key) for key in ("target_ms", "predicted_ms"))
+            measured = with_spread(number(device, "measured_ms"), number(device, "spread_ms"))
+            on = f", {resource_label(name)}" if name != LATENCY else ""
+            rows.append((f"{index}{on}", *map(milliseconds, values), measured, kept))
     headers = ("round", "projected under", "predicted", "measured", "keeps the limit")
     caption = "Projected, measured, and projected again until the limit is kept on the device"
     shown = table(caption, headers, rows, numbers=(0, 1, 2, 3))

@@ -10,13 +10,22 @@ from typing import Any
 from keras_nas.report.text import finite, number
 from keras_nas.resources import macs, parameters
 from keras_nas.resources.activation_memory import ELEMENT_BYTES, peak_memory_bytes
+from keras_nas.resources.limits import LATENCY, device_of, is_latency
 from keras_nas.space import Architecture, Piece, StagedSpace, pieces
 
-LATENCY = "latency_ms"
 _EXPORTED = {"tflite_bytes": "bytes", "peak_memory_bytes": "activation_memory_bytes"}
 """Resource -> what export.json calls it."""
 ROUNDING = 1e-9
 """Relative difference that the order of a sum explains."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherDevice:
+    """A further device of a run: content of its latency_table_DEVICE.json and
+    measurement_DEVICE.json."""
+
+    table: Mapping[str, Any]
+    measurement: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +49,7 @@ class ReportData:
       training: stage -> {"history": rows with "step", "accuracy": on the test images, 0..1,
         "seconds"}, in the order the stages ran.
       table: content of latency_table.json.
+      others: name -> every other device.
       files: name and size in bytes of each file the run leaves.
       settings: flat names and values of the configuration.
       versions: package -> version.
@@ -59,6 +69,7 @@ class ReportData:
     exported: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     table: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    others: Mapping[str, OtherDevice] = dataclasses.field(default_factory=dict)
     files: Sequence[tuple[str, int]] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -96,6 +107,13 @@ class ReportData:
         """Predicted latency of the network: overhead and all pieces."""
         latencies = self.piece_latencies_ms()
         return None if latencies is None else math.fsum([self.overhead_ms(), *latencies])
+
+    def measured_on(self, resource: str) -> Mapping[str, Any]:
+        """Content of the measurement that a latency is of; empty where there is none."""
+        device = device_of(resource)
+        if not device:
+            return self.measurement
+        return self.others[device].measurement if device in self.others else {}
 
     def final_accuracy(self) -> tuple[str, float] | None:
         """The last stage with an accuracy, and that accuracy."""
@@ -166,15 +184,15 @@ def limits_kept(data: ReportData) -> list[Kept]:
     limits = data.search.get("limits") or {}
     totals = resource_totals(data)
     result = []
-    for resource in sorted(limits, key=lambda name: (name != LATENCY, name)):
+    for resource in sorted(limits, key=lambda name: (not is_latency(name), name)):
         limit = finite(limits[resource])
         if limit is None or limit <= 0:
             continue
         predicted = totals.get(resource, number(data.projection, "resources", resource))
         measured = number(data.exported, _EXPORTED.get(resource, ""))
         spread = None
-        if resource == LATENCY:
-            measured = number(data.measurement, "latency_ms")
-            spread = number(data.measurement, "spread_ms")
+        if is_latency(resource):
+            measured = number(data.measured_on(resource), "latency_ms")
+            spread = number(data.measured_on(resource), "spread_ms")
         result.append(Kept(resource, limit, predicted, measured, spread))
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keras_nas.report import cost_sections, provenance, sections
-from keras_nas.report.data import LATENCY, Kept, ReportData, limits_kept, resource_totals
+from keras_nas.report.data import Kept, ReportData, limits_kept, resource_totals
 from keras_nas.report.style import STYLE
 from keras_nas.report.summary import measured_text
 from keras_nas.report.text import (
@@ -23,6 +23,7 @@ from keras_nas.report.text import (
     resource_value,
     with_spread,
 )
+from keras_nas.resources.limits import LATENCY, is_latency
 
 SECTIONS: tuple[tuple[str, str, Callable[[ReportData], str]], ...] = (
     ("network", "The found network", sections.network),
@@ -97,7 +98,7 @@ def _verdict(kept: Kept) -> str:
     )
     if kept.predicted is not None:
         detail += f" ({resource_value(kept.resource, kept.predicted)})"
-    if kept.resource == LATENCY:
+    if is_latency(kept.resource):
         detail += f". By measurement: {words[kept.by_measurement()]}"
         if kept.measured is not None:
             shown = with_spread(kept.measured, kept.spread)

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_nas.report import charts, gates, heat_map
 from keras_nas.report.curves import chart, points
-from keras_nas.report.data import LATENCY, ROUNDING, ReportData, limits_kept
+from keras_nas.report.data import ROUNDING, ReportData, limits_kept
 from keras_nas.report.heat_map import Chosen
 from keras_nas.report.network import network_table
 from keras_nas.report.tables import missing
@@ -20,6 +20,7 @@ from keras_nas.report.text import (
     resource_label,
     resource_value,
 )
+from keras_nas.resources.limits import LATENCY, is_latency
 
 _CHOICES = {
     "alpha": (heat_map.alpha_map, "Configurations (alpha)"),
@@ -123,7 +124,7 @@ def _chosen(data: ReportData) -> Chosen | None:
 def _cost_chart(rows: Sequence[Mapping[str, Any]], resource: str, limit: float | None) -> str:
     """Expected cost over steps; the title says whether any step exceeds the limit."""
     label = f"expected {resource_label(resource)}"
-    y_label = label + (", ms" if resource == LATENCY else "")
+    y_label = label + (", ms" if is_latency(resource) else "")
     costs = points(rows, resource)
     if limit is None:
         return chart(f"E{label[1:]}", {label: costs}, y_label)

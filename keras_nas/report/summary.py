@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_nas.report.data import LATENCY, Kept, ReportData, limits_kept, resource_totals
+from keras_nas.report.data import Kept, ReportData, limits_kept, resource_totals
 from keras_nas.report.text import (
     count,
     distance,
@@ -16,6 +16,7 @@ from keras_nas.report.text import (
     resource_value,
     with_spread,
 )
+from keras_nas.resources.limits import LATENCY, latency_on
 
 
 def summary(data: ReportData) -> str:
@@ -31,6 +32,7 @@ def summary(data: ReportData) -> str:
         ("limit", ", ".join(limits) or "none"),
         ("predicted", predicted_text(data)),
         ("measured", measured_text(data)),
+        *_other_devices(data),
         *_both_results(data),
         *_accuracy(data),
         ("MACs", count(totals["macs"])),
@@ -73,13 +75,13 @@ def predicted_text(data: ReportData) -> str:
     return f"{text}, {milliseconds(scale * predicted)} by the table as refitted on it"
 
 
-def measured_text(data: ReportData) -> str:
+def measured_text(data: ReportData, resource: str = LATENCY) -> str:
     """`7.95 ms ± 0.04 ms`, or that there is no measurement."""
-    measured = number(data.measurement, "latency_ms")
+    measurement = data.measured_on(resource)
+    measured = number(measurement, "latency_ms")
     if measured is None:
         return "not measured"
-    spread = number(data.measurement, "spread_ms")
-    return with_spread(measured, spread)
+    return with_spread(measured, number(measurement, "spread_ms"))
 
 
 def verdict_text(kept: Kept) -> str:
@@ -94,6 +96,16 @@ def verdict_text(kept: Kept) -> str:
     if kept.within_spread():
         return f"no, {detail}, which is less than the measurement's spread"
     return f"{'yes' if kept.yes() else 'no'}, {detail}"
+
+
+def _other_devices(data: ReportData) -> list[tuple[str, str]]:
+    rows = []
+    for device in data.others:
+        resource = latency_on(device)
+        predicted = milliseconds(number(data.projection, "resources", resource))
+        rows += [("predicted", f"{predicted} on {device}")]
+        rows += [("measured", f"{measured_text(data, resource)} on {device}")]
+    return rows
 
 
 def _accuracy(data: ReportData) -> list[tuple[str, str]]:

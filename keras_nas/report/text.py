@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from keras_nas.resources.limits import LATENCY, device_of, is_latency
+
 DASH = "–"
 TIMES = "×"
-_UNITS = {"latency_ms": "ms", "tflite_bytes": "bytes", "peak_memory_bytes": "bytes"}
+_UNITS = {LATENCY: "ms", "tflite_bytes": "bytes", "peak_memory_bytes": "bytes"}
 _LABELS = {
-    "latency_ms": "latency",
+    LATENCY: "latency",
     "macs": "MACs",
     "tflite_bytes": "file size",
     "peak_memory_bytes": "peak activation memory",
@@ -115,12 +117,15 @@ def duration(seconds: float | None) -> str:
 
 def resource_label(resource: str) -> str:
     """A resource's name for people: `latency_ms` -> `latency`."""
+    if is_latency(resource) and (device := device_of(resource)):
+        return f"{_LABELS[LATENCY]} on {device}"
     return _LABELS.get(resource, resource.replace("_", " "))
 
 
 def resource_value(resource: str, value: float | None) -> str:
     """A resource's value with its unit."""
-    return {"ms": milliseconds, "bytes": file_size}.get(_UNITS.get(resource, ""), count)(value)
+    unit = _UNITS[LATENCY] if is_latency(resource) else _UNITS.get(resource, "")
+    return {"ms": milliseconds, "bytes": file_size}.get(unit, count)(value)
 
 
 def _three_digits(value: float) -> str:

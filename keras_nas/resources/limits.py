@@ -9,6 +9,25 @@ from collections.abc import Mapping, Sequence
 
 from keras_nas.resources.expected_cost import CostModel
 
+LATENCY = "latency_ms"
+"""Name of the resource; on another than the experiment's first device, see `latency_on`."""
+_ON = f"{LATENCY}@"
+
+
+def latency_on(device: str) -> str:
+    """Name of the latency on a device of an experiment, `latency_ms@phone`; "" is its first."""
+    return f"{_ON}{device}" if device else LATENCY
+
+
+def device_of(resource: str) -> str:
+    """The device that a latency is on; the inverse of `latency_on`."""
+    return resource.removeprefix(LATENCY).removeprefix("@")
+
+
+def is_latency(resource: str) -> bool:
+    """Whether a resource is the latency on a device."""
+    return resource == LATENCY or resource.startswith(_ON)
+
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
