@@ -3,17 +3,24 @@
     python -m benchmarks.hard_limit --output=runs/benchmarks/hard_limit --minutes=45
 
 For limits spread over the range of a space: random credits in place of a search's probabilities,
-projected, measured, and projected again as the pipeline does. Beside it the exact projection
-trusted blindly, the paper's two linear programs, and the plain argmax. At the end all of them are
-measured once more, interleaved, in fresh processes: that is what is compared with the limits. Run
-again, it goes on with what it did not reach.
+projected, measured, and projected again as the pipeline does, the networks of all limits measured
+together to save time. Beside it the exact projection trusted blindly, the paper's two linear
+programs, and the plain argmax. At the end all of them are measured once more, interleaved, in fresh
+processes: that is what is compared with the limits. Run again, it goes on with what it did not
+reach.
+
+A limit that does not bind says nothing. So a limit's credits favour cost as far as it takes to make
+it bind: each row is uniform on its simplex, times exp(tilt * standardised cost), with the smallest
+tilt of 0, 0.25, 0.5, ... at which the network of largest credits is over the limit by `OVER`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +28,12 @@ from absl import app, flags
 
 from benchmarks import common
 from keras_nas import files
-from keras_nas.devices import HostDevice, measure_network
-from keras_nas.devices.profile import build_latency_table, model_for_table, reference_model
+from keras_nas.devices import Effort, HostDevice, timing
+from keras_nas.devices.profile import build_latency_table
 from keras_nas.experiment import staged_costs
-from keras_nas.measured_projection import Projector, best_round, close_loop
-from keras_nas.resources import LatencyTable
+from keras_nas.export import PRECISIONS
+from keras_nas.measured_projection import Projector, Round, best_round, close_loop
+from keras_nas.resources import CostModel, LatencyTable
 from keras_nas.resources.limits import Limit, check_limits
 from keras_nas.search_record import chosen_architecture
 from keras_nas.solvers.polytope import InfeasibleError
@@ -37,10 +45,17 @@ _RESOLUTION = flags.DEFINE_integer("resolution", 224, "Input size.", lower_bound
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Classes.", lower_bound=1)
 _COUNT = flags.DEFINE_integer("limits", 20, "How many limits.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 6, "Measured networks a limit, at most.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 1, "Threads of the runtime.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "What is measured.")
 
 RANGE = (0.05, 0.9)
 """Limits lie between these shares of the way from the smallest to the largest latency."""
+OVER = 0.02
+TILT_STEP = 0.25
 WAYS = ("measured", "exact", "lp", "argmax")
+EFFORT = Effort(rounds=3, min_processes=4, max_processes=4)
+"""Of the networks in the loops: the pipeline's own takes 20 rounds and up to 9 processes."""
+FINAL_EFFORT = Effort(rounds=3, min_processes=4, max_processes=4)
 
 
 def latency_table(space: SearchSpace, folder: Path) -> LatencyTable:
@@ -48,20 +63,37 @@ def latency_table(space: SearchSpace, folder: Path) -> LatencyTable:
     path = folder / "latency_table.json"
     if not path.exists():
         common.log("building the latency table")
-        table = build_latency_table(space, _CLASSES.value, HostDevice(1), folder / "samples")
+        table = build_latency_table(
+            space,
+            _CLASSES.value,
+            HostDevice(_THREADS.value),
+            folder / "samples",
+            precision=_PRECISION.value,
+        )
         files.write_text(path, table.to_json())
     return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
 
 
-def random_credits(space: SearchSpace, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [B, C] and [S, D], each row uniform on its simplex."""
+def random_credits(
+    space: SearchSpace, model: CostModel, seed: int, tilt: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [B, C] and [S, D]: rows uniform on their simplex, then tilted to cost."""
     generator = np.random.default_rng(seed)
     alpha = generator.dirichlet(
         np.ones(len(space.configurations)), size=len(space.stage_of_block)
     )  # [B, C]
     beta = generator.dirichlet(np.ones(len(space.depths[0])), size=len(space.depths))  # [S, D]
     beta = np.where(np.array(space.depths) > 0, beta, 0.0)
-    return alpha, beta / beta.sum(axis=1, keepdims=True)
+    depths = np.array(space.depths, np.float64)  # [S, D]
+    return tilted(alpha, model.block_costs, tilt), tilted(beta, depths, tilt)
+
+
+def tilted(rows: np.ndarray, costs: np.ndarray, tilt: float) -> np.ndarray:
+    """Each row times exp(tilt * standardised cost), normalised."""
+    spread = costs.std(axis=1, keepdims=True)
+    centred = costs - costs.mean(axis=1, keepdims=True)
+    rows = rows * np.exp(tilt * centred / np.where(spread > 0, spread, 1.0))
+    return rows / rows.sum(axis=1, keepdims=True)
 
 
 class Trial:
@@ -74,51 +106,117 @@ class Trial:
         self.limit_ms = float((1 - share) * model.smallest() + share * model.largest())
         self._limits = check_limits([model], {"latency_ms": self.limit_ms})
         self._costs = staged_costs(space, [model])
-        self._credits = random_credits(space, number)
+        self.tilt = next(
+            tilt
+            for tilt in itertools.count(0.0, TILT_STEP)
+            if self._argmax_ms(model, tilt) > (1 + OVER) * self.limit_ms
+        )
+        self._credits = random_credits(space, model, number, self.tilt)
+
+    def _argmax_ms(self, model: CostModel, tilt: float) -> float:
+        """Predicted latency of the network of largest credits."""
+        alpha, beta = random_credits(self.space, model, self.number, tilt)
+        return model.exact(beta.argmax(axis=1).tolist(), alpha.argmax(axis=1).tolist())
 
     def projector(self, method: str) -> Projector:
         """Of this trial's credits."""
         limits: list[Limit] = self._limits
         return Projector(*self._credits, self._costs, limits, method)
 
-    def architecture(self, choice: Choice, way: str) -> Architecture:
+    def architecture(self, choice: Choice) -> Architecture:
         """The network of a projection."""
-        return chosen_architecture(self.space, choice, f"{self.number}_{way}")[0]
+        return chosen_architecture(self.space, choice, "projected")[0]
 
 
-def closed_loop(trial: Trial, reference: bytes) -> dict:
-    """The rounds of the pipeline's loop, and the network that it ends in."""
-    table = trial.table
-
-    def measure_ms(choice: Choice) -> tuple[float, float]:
-        network = model_for_table(table, trial.architecture(choice, "x"))
-        found = measure_network(HostDevice(table.threads), network, reference, table.reference_ms)
-        return found.latency_ms, found.spread_ms
-
-    projector = trial.projector("exact")
-    rounds = close_loop(projector, measure_ms, trial.limit_ms, _ROUNDS.value)
-    best = best_round(rounds, trial.limit_ms)
-    return {
-        "architecture": trial.architecture(best.choice(), "measured").to_json(),
-        "rounds": [row.to_json_object(trial.limit_ms) for row in rounds],
-        "predicted_ms": best.predicted_ms,
-    }
+class NotMeasured(Exception):
+    """A loop asks for a network that was not measured yet, its argument."""
 
 
-def blind(trial: Trial, method: str) -> dict | None:
+def close_all(
+    trials: Sequence[Trial], rows: common.Rows, budget: common.Budget
+) -> dict[int, list[Round]]:
+    """The pipeline's loop for every trial, by its number, as far as the budget goes.
+
+    A loop is a function of what it measures. So all loops run until each asks for a network that
+    was not measured yet; these are measured together; and so on until no loop asks.
+    """
+    while True:
+        found, wanted = {}, {}
+        for trial in trials:
+            try:
+                found[trial.number] = closed_loop(trial, rows)
+            except NotMeasured as missing:
+                (architecture,) = missing.args
+                wanted[digest(architecture)] = architecture
+        if not wanted or not budget.allows(f"{len(wanted)} loops"):
+            return found
+        common.log(f"measuring {len(wanted)} projected networks")
+        for name, measured in measure(trials[0].table, wanted, EFFORT).items():
+            rows[name] = measured
+
+
+def closed_loop(trial: Trial, rows: common.Rows) -> list[Round]:
+    """The rounds of a trial, from what was measured.
+
+    Raises:
+      NotMeasured: more has to be.
+    """
+
+    def measured_ms(choice: Choice) -> tuple[float, float]:
+        architecture = trial.architecture(choice)
+        if digest(architecture) not in rows:
+            raise NotMeasured(architecture)
+        return tuple(rows[digest(architecture)])
+
+    return close_loop(trial.projector("exact"), [measured_ms], _ROUNDS.value)
+
+
+def digest(architecture: Architecture) -> str:
+    """Name of a network by its content."""
+    return hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]
+
+
+def measure(
+    table: LatencyTable, networks: Mapping[str, Architecture], effort: Effort
+) -> dict[str, tuple[float, float]]:
+    """Latency and spread of networks by name, ms, measured interleaved."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = common.measured_runs(table, networks, Path(folder), effort)
+    ms = {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
+    return {name: (value, timing.spread(runs, name) * value) for name, value in ms.items()}
+
+
+def blind(trial: Trial, method: str) -> Choice | None:
     """A projection that trusts the table; None where the paper's programs have no solution.
 
     Their first program keeps the depths' credits fixed, which random ones may make too deep.
     """
-    projector = trial.projector(method)
     try:
-        choice = projector.project(trial.limit_ms)
+        return trial.projector(method).project([trial.limit_ms])
     except InfeasibleError:
         return None
+
+
+def found_by_all(trial: Trial, rounds: Sequence[Round]) -> dict[str, Architecture]:
+    """Way -> the network that it ends in, where it ends in one."""
+    choices = {method: blind(trial, method) for method in ("exact", "lp", "argmax")}
+    kept = [row for row in rounds if row.keeps_limits]
+    choices["measured"] = best_round(kept).choice() if kept else None
     return {
-        "architecture": trial.architecture(choice, method).to_json(),
-        "predicted_ms": projector.predicted_ms(choice),
+        way: trial.architecture(choice) for way, choice in choices.items() if choice is not None
     }
+
+
+def once_more(
+    table: LatencyTable, found: Mapping[int, Mapping[str, Architecture]], rows: common.Rows
+) -> dict[str, float]:
+    """Ms by digest of all networks, measured again in fresh processes, each once."""
+    networks = {digest(a): a for ways in found.values() for a in ways.values()}
+    key = f"once more {sorted(networks)}"
+    if key not in rows:
+        common.log(f"measuring {len(networks)} networks once more")
+        rows[key] = {name: ms for name, (ms, _) in measure(table, networks, FINAL_EFFORT).items()}
+    return rows[key]
 
 
 def summary(way: str, ratios: Sequence[float]) -> str:
@@ -142,43 +240,24 @@ def main(_: Sequence[str]) -> None:
         folder / "hard_limit.json",
         {"table": table.date, "space": space.fingerprint(), "limits": _COUNT.value},
     )
-    reference = reference_model(table)
-    for trial in trials:
-        for way in WAYS:
-            key = f"{trial.number}/{way}"
-            if key not in rows and budget.allows(key):
-                rows[key] = (
-                    closed_loop(trial, reference) if way == "measured" else blind(trial, way)
-                )
-        key = f"{trial.number}/measured"
-        if key in rows:
-            steps = [f"{r['measured_ms']:.3f}" for r in rows[key]["rounds"]]
-            common.log(f"limit {trial.limit_ms:.3f} ms: measured {', '.join(steps)}")
-    reached = [t for t in trials if all(f"{t.number}/{way}" in rows for way in WAYS)]
-    networks = {
-        f"{t.number}/{way}": Architecture.from_json(rows[f"{t.number}/{way}"]["architecture"])
-        for t in reached
-        for way in WAYS
-        if rows[f"{t.number}/{way}"]
-    }
-    key = f"final of {len(reached)}"
-    if key not in rows and reached:
-        common.log(f"measuring {len(networks)} networks once more")
-        with tempfile.TemporaryDirectory() as temporary:
-            rows[key] = common.measured_ms(table, networks, Path(temporary))
+    loops = close_all(trials, rows, budget)
+    reached = [trial for trial in trials if trial.number in loops]
+    found = {trial.number: found_by_all(trial, loops[trial.number]) for trial in reached}
+    finals = once_more(table, found, rows) if found else {}
     print(f"\n{space.name} at {space.resolution}x{space.resolution}, {table.method}")
-    print(f"{'limit ms':>9}" + "".join(f"{way + ' / limit':>19}" for way in WAYS) + "   rounds")
+    headers = "".join(f"{way + ' / limit':>19}" for way in WAYS)
+    print(f"{'limit ms':>9}{'tilt':>6}{headers}   rounds, measured / limit")
     ratios: dict[str, list[float]] = {way: [] for way in WAYS}
     for t in reached:
-        line = f"{t.limit_ms:9.3f}"
+        line = f"{t.limit_ms:9.3f}{t.tilt:6.2f}"
         for way in WAYS:
-            measured_ms = rows[key].get(f"{t.number}/{way}")
-            if measured_ms is None:
+            if way not in found[t.number]:
                 line += f"{'no solution':>19}"
                 continue
-            ratios[way].append(measured_ms / t.limit_ms)
+            ratios[way].append(finals[digest(found[t.number][way])] / t.limit_ms)
             line += f"{ratios[way][-1]:19.4f}"
-        print(f"{line}{len(rows[f'{t.number}/measured']['rounds']):9d}")
+        steps = [f"{row.measured_ms / t.limit_ms:.3f}" for row in loops[t.number]]
+        print(f"{line}   {', '.join(steps)}")
     for way in (way for way in WAYS if ratios[way]):
         print(summary(way, ratios[way]))
     print(budget.summary())
