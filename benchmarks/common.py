@@ -32,7 +32,7 @@ from keras_nas.config import (
     SpaceConfig,
 )
 from keras_nas.context import Context
-from keras_nas.devices import Effort, HostDevice, timing
+from keras_nas.devices import Effort, HostDevice, Run, timing
 from keras_nas.devices.profile import model_for_table, reference_model
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.classification import accuracy
@@ -296,15 +296,23 @@ def predicted_ms(model: CostModel, space: SearchSpace, architecture: Architectur
 def measured_ms(
     table: LatencyTable, networks: Mapping[str, Architecture], folder: Path
 ) -> dict[str, float]:
-    """Measured ms of networks by name, in the table's unit."""
+    """Measured ms of networks by name, in the table's unit; `folder` is for their files."""
+    runs = measured_runs(table, networks, folder, Effort(0.01, rounds=12))
+    return {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
+
+
+def measured_runs(
+    table: LatencyTable, networks: Mapping[str, Architecture], folder: Path, effort: Effort
+) -> list[Run]:
+    """Measures networks by name in fresh processes, whose samples are kept in `folder`."""
     reference = folder / "reference.tflite"
     files.write_bytes(reference, reference_model(table))
     paths = {}
     for number, (name, architecture) in enumerate(networks.items()):
         paths[name] = folder / f"{number}.tflite"
         files.write_bytes(paths[name], model_for_table(table, architecture))
-    runs = timing.measure(HostDevice(table.threads), paths, reference, Effort(0.01, rounds=12))
-    return {name: timing.ratio(runs, name) * table.reference_ms for name in paths}
+    device = HostDevice(table.threads)
+    return timing.measure(device, paths, reference, effort, samples_directory=folder)
 
 
 def log(text: str) -> None:

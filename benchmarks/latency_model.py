@@ -11,10 +11,9 @@ Run again, it goes on with what it did not reach; in a fresh folder (`--output`)
 
 from __future__ import annotations
 
-import tempfile
+import resource
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -24,19 +23,22 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from benchmarks import common
-from keras_nas import files
-from keras_nas.devices import Device, HostDevice
+from keras_nas import experiment, files
+from keras_nas.config import SpaceConfig
+from keras_nas.devices import Device, Effort, HostDevice, timing
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.export import PRECISIONS
 from keras_nas.resources import LatencyTable, RuntimeModel
-from keras_nas.space import SPACES, Architecture, SearchSpace, pieces
+from keras_nas.space import Architecture, SearchSpace, StagedSpace, pieces
 
-_SPACE = flags.DEFINE_string("space", "hardcore_nas", "Name of a space, or its JSON file.")
-_RESOLUTION = flags.DEFINE_integer("resolution", None, "Input size; by default the space's.")
+_SPACE = flags.DEFINE_string("space", "hardcore_nas", "Name of a space, or file:PATH of its JSON.")
+_RESOLUTION = flags.DEFINE_integer("resolution", 224, "Input size.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Classes.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "What is measured.")
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of the runtime.", lower_bound=1)
 _NETWORKS = flags.DEFINE_integer("networks", 24, "Fresh networks.", lower_bound=2)
+_ROUNDS = flags.DEFINE_integer("rounds", 6, "In each process that measures them.", lower_bound=1)
+_ALONE = flags.DEFINE_bool("alone", True, "Also time blocks alone, as in the papers.")
 
 FIRST_SEED = 1_000_000
 """Networks from this seed on are not those that the tables were made from."""
@@ -52,39 +54,39 @@ class WithoutProfile:
         self.describe, self.run = device.describe, device.run
 
 
-def load_space(name: str, resolution: int | None) -> SearchSpace:
-    """A named space, or one read from a JSON file, at a resolution."""
-    space = SPACES.get(name) or SearchSpace.from_json(files.read_text(name, "search space"), name)
-    return replace(space, resolution=resolution) if resolution else space
-
-
-def latency_table(space: SearchSpace, kind: str, folder: Path, rows: common.Rows) -> LatencyTable:
+def latency_table(space: StagedSpace, kind: str, folder: Path, rows: common.Rows) -> LatencyTable:
     """The table of one kind, built where it is not there yet; notes how long that took."""
     path = folder / f"latency_table_{kind}.json"
     if not path.exists():
         common.log(f"building the table: {kind}")
         device: Device = HostDevice(_THREADS.value)
-        start = time.monotonic()
+        start, before = time.monotonic(), cpu_seconds()
         table = build_latency_table(
             space,
             _CLASSES.value,
             device if kind == IN_PLACE else WithoutProfile(device),
-            folder / f"samples_{kind}",
+            folder / "samples",  # both have the same whole networks to fit on
             precision=_PRECISION.value,
         )
-        rows[f"seconds {kind}"] = time.monotonic() - start
+        rows[f"seconds {kind}"] = time.monotonic() - start, cpu_seconds() - before
         files.write_text(path, table.to_json())
     return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+
+
+def cpu_seconds() -> float:
+    """That this process and the finished ones that it started took."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def plain_sum_ms(table: LatencyTable, network: Architecture) -> float:
     """Sum of the entries of a network, neither scaled nor with overhead."""
     parts = pieces(network, table.input_shape, table.classes)
-    return sum(table.entries[part.key] for part in parts)
+    return sum(table.piece_ms(part) / table.scale for part in parts)
 
 
 def predictions(
-    tables: dict[str, LatencyTable], space: SearchSpace, networks: Sequence[Architecture]
+    tables: dict[str, LatencyTable], space: StagedSpace, networks: Sequence[Architecture]
 ) -> dict[str, NDArray[np.float64]]:
     """Name of a way -> [N] predicted ms, in the unit of the table in place."""
     unit = {kind: tables[IN_PLACE].reference_ms / t.reference_ms for kind, t in tables.items()}
@@ -95,8 +97,9 @@ def predictions(
         whole = [table.latency_ms(network, shape, classes) for network in networks]
         found[f"{kind}, summed"] = np.array(sums) * unit[kind]
         found[f"{kind}, fitted"] = np.array(whole) * unit[kind]
-    model = RuntimeModel.from_table(tables[IN_PLACE], space, classes)
-    found[f"{IN_PLACE}, SP eqs. 11-17"] = np.array([model.network_ms(n) for n in networks])
+    if isinstance(space, SearchSpace):
+        model = RuntimeModel.from_table(tables[IN_PLACE], space, classes)
+        found[f"{IN_PLACE}, SP eqs. 11-17"] = np.array([model.network_ms(n) for n in networks])
     return found
 
 
@@ -118,7 +121,7 @@ def draw(
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
     low, high = 0.95 * measured.min(), 1.05 * measured.max()
     axes.plot([low, high], [low, high], color="grey", linewidth=0.8)
-    for (name, values), marker in zip(predicted.items(), "oxs+d", strict=True):
+    for (name, values), marker in zip(predicted.items(), "oxs+d", strict=False):
         axes.plot(measured, values, marker, markersize=4, label=name, fillstyle="none")
     axes.set(xlabel="measured ms", ylabel="predicted ms", aspect="equal")
     axes.legend()
@@ -126,7 +129,7 @@ def draw(
 
 
 def main(_: Sequence[str]) -> None:
-    space = load_space(_SPACE.value, _RESOLUTION.value)
+    space = experiment.load_space(SpaceConfig(_SPACE.value, _RESOLUTION.value))
     folder = common.output_folder(f"latency_model/{space.name}_{_PRECISION.value}")
     settings = {
         "space": space.fingerprint(), "precision": _PRECISION.value, "classes": _CLASSES.value,
@@ -134,13 +137,17 @@ def main(_: Sequence[str]) -> None:
     }  # fmt: skip
     rows = common.Rows(folder / "latency_model.json", settings)
     networks = [space.random(FIRST_SEED + n) for n in range(_NETWORKS.value)]
-    tables = {kind: latency_table(space, kind, folder, rows) for kind in (IN_PLACE, ALONE)}
+    kinds = (IN_PLACE, ALONE) if _ALONE.value else (IN_PLACE,)
+    tables = {kind: latency_table(space, kind, folder, rows) for kind in kinds}
     if "measured" not in rows:
         common.log(f"measuring {len(networks)} fresh networks")
-        with tempfile.TemporaryDirectory() as temporary:
-            named = {network.name: network for network in networks}
-            rows["measured"] = common.measured_ms(tables[IN_PLACE], named, Path(temporary))
-    measured = np.array([rows["measured"][network.name] for network in networks])
+        named = {network.name: network for network in networks}
+        effort = Effort(0.005, rounds=_ROUNDS.value)
+        runs = common.measured_runs(tables[IN_PLACE], named, folder / "fresh", effort)
+        rows["measured"] = {name: timing.ratio(runs, name) for name in named}
+        rows["error"] = timing.typical_error(runs)
+    unit_ms = tables[IN_PLACE].reference_ms
+    measured = unit_ms * np.array([rows["measured"][network.name] for network in networks])
     predicted = predictions(tables, space, networks)
     draw(folder / "figure.svg", predicted, measured)
     best = predicted[f"{IN_PLACE}, fitted"]
@@ -149,12 +156,14 @@ def main(_: Sequence[str]) -> None:
         print(f"{network.name:20} {p:12.4f} {m:12.4f} {p / m - 1:8.2%}")
     print(f"\n{space.name} at {space.resolution}x{space.resolution}, {_PRECISION.value}")
     for kind, table in tables.items():
+        seconds, cpu = rows[f"seconds {kind}"]
         print(
             f"{kind}: {table.method}; {len(table.entries)} pieces, built in "
-            f"{rows[f'seconds {kind}']:.0f} s, scale {table.scale:.4f}, overhead "
+            f"{seconds:.0f} s ({cpu:.0f} s of CPU), scale {table.scale:.4f}, overhead "
             f"{table.overhead_ms:.4f} ms, held out mean {table.mean_error:.2%}, worst "
             f"{table.worst_error:.2%}"
         )
+    print(f"standard error of a fresh network's measured time: {rows['error']:.2%}")
     for name, values in predicted.items():
         print(f"{name:25} {quality(values, measured)}")
     print(f"{TARGETS}; figure: {folder / 'figure.svg'}")
