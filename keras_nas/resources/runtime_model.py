@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,12 @@ from numpy.typing import NDArray
 from keras_nas.resources.latency_table import LatencyTable
 from keras_nas.space import Architecture, SearchSpace
 from keras_nas.space.single_path import SINGLE_PATH
-from keras_nas.space.single_path_gates import Gates, gate_shapes, gates_of
+from keras_nas.space.single_path_gates import (
+    Gates,
+    gate_shapes,
+    gates_of,
+    gates_of_configurations,
+)
 
 Array = NDArray[np.float64]
 
@@ -134,6 +139,13 @@ class RuntimeModel:
             self.differences,
         )
 
+    @functools.cached_property
+    def configurations_ms(self) -> Array:
+        """Runtime of every block in every configuration by this form, [B, C]."""
+        blocks, count = len(self.space.stage_of_block), len(self.space.configurations)
+        columns = (gates_of_configurations(self.space, [c] * blocks) for c in range(count))
+        return np.stack([self.blocks_ms(gates) for gates in columns], axis=1)
+
     def expected_ms(self, gates: Gates) -> float:
         """Runtime of a network, ms (eq. 11).
 
@@ -141,6 +153,14 @@ class RuntimeModel:
           ValueError: gates of another space.
         """
         return self.fixed_ms + math.fsum(self.blocks_ms(gates))
+
+    def choice_ms(self, configurations: Sequence[int] | NDArray[np.int64]) -> float:
+        """Runtime of configurations [B], or `SKIP`, ms.
+
+        Raises:
+          ValueError: see `gates_of_configurations`.
+        """
+        return self.expected_ms(gates_of_configurations(self.space, configurations))
 
     def network_ms(self, architecture: Architecture) -> float:
         """Runtime of an architecture of the space, ms.

@@ -126,7 +126,9 @@ def configurations_of_gates(space: SearchSpace, gates: Gates) -> NDArray[np.int6
     return np.where(expansion > 0, ((expansion - 1) * sizes + kernel) * ratios + se, SKIP)
 
 
-def gates_of_configurations(space: SearchSpace, configurations: Sequence[int]) -> Gates:
+def gates_of_configurations(
+    space: SearchSpace, configurations: Sequence[int] | NDArray[np.int64]
+) -> Gates:
     """The inverse of `configurations_of_gates`; all gates of a block that is skipped are shut.
 
     Raises:
@@ -150,6 +152,28 @@ def gates_of_configurations(space: SearchSpace, configurations: Sequence[int]) -
     gates = Gates(**fields)
     check_gates(space, gates)
     return gates
+
+
+def margins_of_scores(space: SearchSpace, scores: Array) -> Gates:
+    """Margins of gates whose signs decode to every block's best score: max-marginals.
+
+    A gate's margin is the best score beyond it less the best score that stops at it. Of gates that
+    are open in any case, since their block cannot be skipped, it is 0.
+
+    Args:
+      space: the search space.
+      scores: [B, C + 1] of every configuration, and last of skipping.
+    """
+    sizes = (len(space.expansion_ratios), len(space.kernel_sizes), len(space.se_ratios))
+    runs = np.asarray(scores, np.float64)[:, :-1].reshape(-1, *sizes)  # [B, E, K, S]
+
+    def margins(best: Array) -> Array:  # of the levels [B, n + 1] -> [B, n]
+        beyond = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
+        return beyond[:, 1:] - best[:, :-1]
+
+    skip = np.where(skippable(space), np.asarray(scores)[:, -1], runs.max(axis=(1, 2, 3)))
+    expansion = margins(np.concatenate([skip[:, None], runs.max(axis=(2, 3))], axis=1))
+    return Gates(margins(runs.max(axis=(1, 3))), expansion, margins(runs.max(axis=(1, 2))))
 
 
 def decode(space: SearchSpace, gates: Gates, name: str = "network") -> Architecture:

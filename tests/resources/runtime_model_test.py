@@ -91,6 +91,8 @@ def times(small):
 
 def test_every_decision_has_its_entry_in_the_exact_form(small, times):
     model = RuntimeModel(small, 2.5, times, "exact")
+    np.testing.assert_allclose(model.configurations_ms, times)
+    assert model.choice_ms([3, 5, SKIP]) == pytest.approx(2.5 + times[0, 3] + times[1, 5])
     for c in range(27):
         gates = gates_of_configurations(small, [c, c, SKIP])
         np.testing.assert_allclose(model.blocks_ms(gates), [times[0, c], times[1, c], 0])

@@ -21,6 +21,7 @@ from keras_nas.space.single_path_gates import (
     decode,
     gates_of,
     gates_of_configurations,
+    margins_of_scores,
     skippable,
 )
 
@@ -170,3 +171,20 @@ def test_bad_gates(small):
         gates_of_configurations(small, [SKIP] + [0] * 5)
     with pytest.raises(ValueError, match="not in space 'small'"):
         gates_of(small, published("single_path_nas_v1"))
+
+
+def test_margins_of_scores_decode_to_the_best_of_each_block(small):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        scores = generator.normal(size=(6, 28))
+        scores[:, -1] += 1.5  # skipping, else never the best of 28
+        margins = margins_of_scores(small, scores)
+        opened = {
+            field.name: (getattr(margins, field.name) >= 0).astype(float)
+            for field in dataclasses.fields(Gates)
+        }
+        scores[~skippable(small), -1] = -np.inf
+        best = scores.argmax(axis=1)
+        expected = np.where(best == 27, SKIP, best)
+        np.testing.assert_array_equal(configurations_of_gates(small, Gates(**opened)), expected)
+        assert all(np.isfinite(getattr(margins, name)).all() for name in opened)
