@@ -28,7 +28,8 @@ def reestimate_batch_norm(
 
     Args:
       model: a plain network or a `Supernet`.
-      forward: runs `model` on a batch with `training=True`; compiled here, once a batch shape.
+      forward: runs `model` on a batch with `training=True`; compiled here, once a batch shape,
+        unless it is a `tf.function` already.
       batches: what `forward` takes, one after the other.
 
     Raises:
@@ -39,7 +40,9 @@ def reestimate_batch_norm(
         for layer in model._flatten_layers()  # the only list that reaches layers inside layers
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
-    compiled = tf.function(forward, autograph=False)
+    compiled = forward
+    if not isinstance(forward, tf.types.experimental.PolymorphicFunction):
+        compiled = tf.function(forward, autograph=False)
     kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
     collected: list[list[np.ndarray]] = [[] for _ in layers]
     received = 0
