@@ -128,7 +128,9 @@ def test_runtime_moves_thresholds_only_after_the_warm_up():
         supernet = SinglePathSupernet(SPACE, 4, Formulation(temperature=1.0))
         optimizer = rmsprop(0.01, supernet.trainable_variables)
         settings = SinglePathConfig(subset_keep=1.0, weight_decay=0.0)
-        step = training_step(supernet, optimizer, MODEL, settings, 5, tf.constant([0, 0]))
+        step = training_step(
+            supernet, optimizer, 5, tf.constant([0, 0]), model=MODEL, settings=settings
+        )
         metrics = step((images, labels), tf.constant(first_step, tf.int64))
         assert float(metrics["sampled_ms"]) == pytest.approx(5.0)
         moved.append([layer.thresholds.numpy() for layer in supernet.superkernels])
