@@ -11,6 +11,8 @@ images the traced program itself, which is the longer one for a single path, is 
 memory.
 """
 
+from types import ModuleType
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -18,14 +20,12 @@ from absl import app
 
 from benchmarks.paired_steps import MakeStep, Step, classes, run_benchmark
 from keras_nas.config.single_path import SinglePathConfig
-from keras_nas.layers.batch_norm import FusedBatchNormalization
-from keras_nas.layers.mbconv import mbconv
-from keras_nas.methods.single_path import training_step
+from keras_nas.methods import multi_path, single_path
 from keras_nas.models import build_network
+from keras_nas.models.multi_path_supernet import MultiPathSupernet
 from keras_nas.models.single_path_supernet import SinglePathSupernet
 from keras_nas.resources.runtime_model import RuntimeModel
 from keras_nas.space import SearchSpace
-from keras_nas.space.single_path_gates import skippable
 from keras_nas.training.rmsprop import rmsprop
 
 REFERENCE = "largest network"
@@ -39,76 +39,27 @@ def largest_network_step(space: SearchSpace) -> Step:
 
 def single_path_step(space: SearchSpace) -> Step:
     """The search's step."""
-    supernet = SinglePathSupernet(space, classes())
+    return search_step(single_path, SinglePathSupernet(space, classes()))
+
+
+def search_step(method: ModuleType, supernet: keras.Model) -> Step:
+    """Of a method, after its warm-up."""
+    space, settings = supernet.space, SinglePathConfig()
     times = np.ones((len(space.stage_of_block), len(space.configurations)))
-    settings = SinglePathConfig()
-    step = training_step(
+    step = method.training_step(
         supernet,
         rmsprop(0.01, supernet.trainable_variables, l2=settings.weight_decay),
-        RuntimeModel(space, 1.0, times),
-        settings,
-        warmup_steps=0,
-        seed=tf.constant([0, 0]),
+        0,
+        tf.constant([0, 0]),
+        model=RuntimeModel(space, 1.0, times),
+        settings=settings,
     )
     return lambda images, labels, seed: step((images, labels), tf.cast(seed[1], tf.int64))
 
 
 def multi_path_step(space: SearchSpace) -> Step:
-    """Training step of a network that runs all choices of every block."""
-    ends = SinglePathSupernet(space, classes())  # for the parts that are not searched
-    x = inputs = keras.Input(space.input_shape)
-    x = ends.beginning(x)
-    for b, may_skip in enumerate(skippable(space)):
-        x = mixed_block(space, b, bool(may_skip), x)
-    return plain_step(keras.Model(inputs, ends.end(x)))
-
-
-@keras.saving.register_keras_serializable("benchmarks")
-class Mixture(keras.layers.Layer):
-    """The sum of its inputs, weighted by a softmax over as many trained numbers."""
-
-    def build(self, input_shape):
-        """Creates the numbers."""
-        self.logits = self.add_weight(name="logits", shape=(len(input_shape),), initializer="zeros")
-
-    def call(self, inputs):
-        """Inputs of equal shape -> their weighted sum."""
-        shares = tf.unstack(tf.nn.softmax(self.logits.value))
-        return tf.add_n([share * x for share, x in zip(shares, inputs, strict=True)])
-
-
-def mixed_block(space: SearchSpace, b: int, may_skip: bool, x):
-    """All configurations of a block, and its input where it may be skipped, mixed."""
-    stage = space.stage_of_block[b]
-    index = b - space.first_blocks[stage]
-    channels = x.shape[-1]
-
-    def normalization(x, name):
-        constants = space.batch_norm
-        layer = FusedBatchNormalization(
-            momentum=constants.momentum, epsilon=constants.epsilon, name=name
-        )
-        return layer(x)
-
-    outputs = [x] if may_skip else []
-    for c in range(len(space.configurations)):
-        block = space.block(stage, index, c)
-        outputs.append(
-            mbconv(
-                x,
-                expand=True,
-                middle_channels=block.middle_channels(channels),
-                channels=block.channels,
-                kernel_size=block.kernel_size,
-                stride=block.stride,
-                se_channels=block.se_channels(channels),
-                residual=block.has_residual(channels),
-                activation_name=block.activation,
-                normalization=normalization,
-                name=f"block{b}_choice{c}",
-            )
-        )
-    return Mixture(name=f"block{b}_mixture")(outputs)
+    """The step of a search with separate operations, mixed by a softmax."""
+    return search_step(multi_path, MultiPathSupernet(space, classes()))
 
 
 def plain_step(network: keras.Model) -> Step:

@@ -68,7 +68,7 @@ _HOME = {
     "scale_network": "keras_nas.methods.width_scaling",
     "configuration_accuracy": "keras_nas.methods.one_shot_accuracy",
     "found_networks": "keras_nas.methods.single_path_projection",
-    "DecidedSupernet": "keras_nas.models.single_path_supernet",
+    "DecidedSupernet": "keras_nas.models.decided_supernet",
     "final_network": "keras_nas.methods.hardcore_nas",
     "accuracy": "keras_nas.methods.classification",
     # export and measurement

@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_nas.config import Config, LimitsConfig
 from keras_nas.measured_projection import Round
-from keras_nas.methods.single_path import SinglePathResult
 from keras_nas.methods.single_path_projection import FoundNetwork
+from keras_nas.methods.supernet_training import SinglePathResult
 from keras_nas.resources import CostModel
 from keras_nas.resources.limits import Limit
 from keras_nas.space import SearchSpace
@@ -55,6 +55,7 @@ def search_record(
             "form": settings.runtime_form,
             "weight": settings.runtime_weight,
         },
+        "formulation": settings.formulation,
         "gates": gate_names(space),
         "trajectory": [_trajectory_row(space, row) for row in result.history],
         "end": {
@@ -65,13 +66,17 @@ def search_record(
                 for field in gate_shapes(space)
             },
         },
+        "evaluated": result.evaluated,
         "accuracy": dict(accuracy),
         "found": json.loads(found.to_json()),
     }
 
 
 def _trajectory_row(space: SearchSpace, row: Metrics) -> dict[str, Any]:
-    """A row of the history, with norms and thresholds of gates as lists: field -> [B][gates]."""
+    """A row of the history, with norms and thresholds of gates as lists: field -> [B][gates].
+
+    Random search has none.
+    """
     shapes = gate_shapes(space)
     blocks = len(space.stage_of_block)
 
@@ -81,7 +86,10 @@ def _trajectory_row(space: SearchSpace, row: Metrics) -> dict[str, Any]:
             for field, (n, gates) in shapes.items()
         }
 
-    return {key: value for key, value in row.items() if not key.startswith("block_")} | {
+    plain = {key: value for key, value in row.items() if not key.startswith("block_")}
+    if "block_0_configuration" not in row:
+        return plain
+    return plain | {
         "configurations": [int(row[f"block_{b}_configuration"]) for b in range(blocks)],
         "norms": nested("norm"),
         "thresholds": nested("threshold"),

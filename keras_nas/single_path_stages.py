@@ -14,11 +14,9 @@ from keras_nas import files, final_stages
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources
 from keras_nas.exporting_stage import check_file
-from keras_nas.layers.superkernel import Formulation
 from keras_nas.measured_projection import Projector, Round, best_round, close_loop
 from keras_nas.measuring_stages import measuring
 from keras_nas.method_space import runtime_model
-from keras_nas.methods import single_path
 from keras_nas.methods.one_shot_accuracy import configuration_accuracy
 from keras_nas.methods.runtime import Runtime
 from keras_nas.methods.single_path_projection import (
@@ -30,10 +28,12 @@ from keras_nas.methods.single_path_projection import (
     found_network,
     found_networks,
 )
-from keras_nas.models.single_path_supernet import DecidedSupernet, SinglePathSupernet
+from keras_nas.models.decided_supernet import DecidedSupernet
 from keras_nas.models.weights import weights_to_bytes
 from keras_nas.resources import CostModel
 from keras_nas.resources.limits import Limit
+from keras_nas.single_path_formulations import AnySupernet, build_supernet
+from keras_nas.single_path_formulations import search as by_formulation
 from keras_nas.single_path_record import projection_record, read_margins, search_record
 from keras_nas.solvers.projection import Choice
 from keras_nas.space import Architecture, SearchSpace
@@ -44,9 +44,18 @@ def search(context: Context) -> Outputs:
     """The search's trajectory, and the supernet, its batch norm that of its decisions."""
     config, space = context.config, context.space_of(SearchSpace)
     model = runtime_model(config, space, context.table)
+    resources, limits = limited_resources(space, context.table, config.limits)
     with context.runtime("search") as runtime:
-        supernet, result = single_path.search(
-            space, model, context.examples, config.single_path, runtime
+        supernet, result = by_formulation(
+            space,
+            model,
+            context.examples,
+            config.single_path,
+            runtime,
+            resources=resources,
+            limits=[limit.limit for limit in limits],
+            evaluation_batch_size=config.evaluation_batch_size,
+            batch_norm_images=config.batch_norm_images,
         )
     accuracy = _accuracy(context, supernet)
     reached = {
@@ -104,17 +113,16 @@ def finetune(context: Context) -> Outputs:
     return final_stages.trained(context, "finetune", recipe, start)
 
 
-def read_supernet(context: Context) -> SinglePathSupernet:
+def read_supernet(context: Context) -> AnySupernet:
     """The searched supernet."""
     settings, space = context.config.single_path, context.space_of(SearchSpace)
-    formulation = Formulation(settings.relaxation, settings.norm, settings.temperature)
     with context.strategy.scope():
-        supernet = SinglePathSupernet(space, context.examples.source.classes, formulation)
+        supernet = build_supernet(space, context.examples.source.classes, settings)
     context.read_weights(supernet, "supernet.npz")
     return supernet
 
 
-def _accuracy(context: Context, supernet: SinglePathSupernet) -> Callable[..., float]:
+def _accuracy(context: Context, supernet: AnySupernet) -> Callable[..., float]:
     config = context.config
     return configuration_accuracy(
         supernet,
@@ -149,7 +157,7 @@ def _measured_rounds(
     return close_loop(projector, [measure_choice], context.config.projection.rounds)
 
 
-def _finished(context: Context, supernet: SinglePathSupernet, found: FoundNetwork) -> Architecture:
+def _finished(context: Context, supernet: AnySupernet, found: FoundNetwork) -> Architecture:
     """The found architecture, once its file is known to keep the limits on it."""
     architecture = dataclasses.replace(found.architecture, name=f"{context.config.name}_found")
     check_file(context, lambda: supernet.extract(found.configurations)[1])

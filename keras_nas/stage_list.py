@@ -164,6 +164,18 @@ BASELINES = Stage(
 )
 
 
+SINGLE_PATH_SEARCHES = {
+    "single_path": SINGLE_PATH_SEARCH,
+    "multi_path": dataclasses.replace(
+        SINGLE_PATH_SEARCH, does="trains all configurations' weights together with their shares"
+    ),
+    "random_search": dataclasses.replace(
+        SINGLE_PATH_SEARCH,
+        does="trains one-shot weights, and evaluates random networks that keep the limits",
+        settings=(*SINGLE_PATH_SEARCH.settings, "limits."),
+    ),
+}
+"""By formulation."""
 SEARCHES = {
     "hardcore_nas": (PRETRAIN, SUPERNET, SEARCH, PROJECT),
     "tf_nas": (TF_NAS_SEARCH, TF_NAS_PROJECT),
@@ -206,7 +218,10 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
     Of several latency limits, what follows the search is done for each, in a folder of its own.
     """
-    methods_own = [_on_all_devices(stage, config) for stage in SEARCHES[config.method]]
+    searches = SEARCHES[config.method]
+    if config.method == "single_path":
+        searches = (SINGLE_PATH_SEARCHES[config.single_path.formulation], *searches[1:])
+    methods_own = [_on_all_devices(stage, config) for stage in searches]
     stages = (
         *_on_each_device(PROFILE, config),
         *methods_own,

@@ -200,6 +200,10 @@ def test_tf_nas_settings_fit_together(config, changes, message):
     [
         ({"projection.method": "argmax"}, "leave config.projection.method at 'exact', .*'argmax'"),
         ({"final": "train", "train.distillation": 0.5}, r"set config\.train\.distillation to 0"),
+        (
+            {"single_path.formulation": "multi_path", "single_path.relaxation": "straight_through"},
+            "'softmax' or 'sigmoid', received 'straight_through'",
+        ),
         ({"finetune.distillation": 0.5}, r"no heaviest network .* config\.finetune\.distillation"),
         ({"limits.latency_ms": (8, 9)}, "searches under one limit"),
         ({"limits.latency_fraction": 0.5}, "exactly one of"),

@@ -10,11 +10,12 @@ from keras_nas import pipeline, single_path_stages
 from keras_nas.config import LimitsConfig
 from keras_nas.context import Context
 from keras_nas.method_space import method_space
-from keras_nas.models.single_path_supernet import DecidedSupernet
+from keras_nas.models.decided_supernet import DecidedSupernet
 from keras_nas.resources import LatencyTable
 from keras_nas.single_path_record import read_margins
 from keras_nas.space import Architecture
 from keras_nas.space.single_path_gates import SKIP, architecture_of_configurations
+from keras_nas.stage_list import stages_of
 
 STAGES = ["profile", "search", "project"]
 
@@ -166,7 +167,40 @@ def test_fine_tuning_starts_from_the_decided_supernet(finished):
     architecture = architecture_of_configurations(supernet.space, decided)
     network = start.extract(architecture)
     images = context.examples.sample(4)
-    chosen = supernet(images, supernet.block_gates(decided))
+    chosen = supernet(images, supernet.selection(decided))
     np.testing.assert_allclose(network(images, training=False), chosen, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="not the one that was projected"):
         start.extract(supernet.space.heaviest())
+
+
+@pytest.mark.parametrize(
+    ("formulation", "relaxation"), [("multi_path", "softmax"), ("random_search", "sigmoid")]
+)
+def test_other_formulations(
+    read_tiny_single_path_config, made_up_table, tmp_path, formulation, relaxation
+):
+    config = read_tiny_single_path_config()
+    config.space.overrides |= {"expansion_ratios": [2], "se_ratios": [0]}
+    (tmp_path / "given.json").write_text(made_up_table(method_space(config), 10).to_json())
+    config.device.latency_table = str(tmp_path / "given.json")
+    config.single_path.formulation, config.single_path.relaxation = formulation, relaxation
+    config.single_path.epochs, config.single_path.random_networks = 0.02, 3
+    pipeline.run(config, tmp_path, STAGES, log=lambda line: None)
+    search, projection = (
+        json.loads((tmp_path / name).read_text()) for name in ("search.json", "projection.json")
+    )
+    assert search["formulation"] == formulation
+    both = projection["candidates"]
+    assert both["search"]["configurations"] == search["end"]["configurations"]
+    assert both["search"]["one_shot_accuracy"] == search["accuracy"]["test"]
+    assert both["exact"]["keeps_limits"]
+    supernet = single_path_stages.read_supernet(Context(config, tmp_path))
+    assert supernet.configurations().tolist() == search["end"]["configurations"]
+    rows = search["trajectory"]
+    if formulation == "multi_path":
+        assert np.shape(rows[-1]["norms"]["expansion"]) == (2, 1) and not search["evaluated"]
+        return
+    assert both["search"] == both["exact"]  # what random search finds keeps the limit
+    assert len(search["evaluated"]) == 3 and "norms" not in rows[-1]
+    # Another limit searches again.
+    assert "limits." in stages_of(config)[1].settings

@@ -133,3 +133,9 @@ def _check_single_path(config: Config) -> None:
             f"config.{config.final}.distillation to 0, received "
             f"{getattr(config, config.final).distillation}."
         )
+    settings = config.single_path
+    if settings.formulation == "multi_path" and settings.relaxation == "straight_through":
+        raise ValueError(
+            "config.single_path.formulation='multi_path' mixes operations: choose "
+            "config.single_path.relaxation 'softmax' or 'sigmoid', received 'straight_through'."
+        )

@@ -102,6 +102,8 @@ RANGES: dict[str, Range] = {
     "single_path.label_smoothing": BELOW_1,
     "single_path.weight_average": BELOW_1,
     "single_path.temperature": POSITIVE,
+    "single_path.random_networks": AT_LEAST_1,
+    "single_path.random_images": AT_LEAST_1,
 } | {
     f"{stage}.{field}": allowed
     for stage in ("pretrain", "supernet", "finetune", "train")
@@ -124,6 +126,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tf_nas.depth_space": ("sink", "skip_in", "skip_out"),
     "tf_nas.objective": ("absolute", "hinge", "log", "linear"),
     "single_path.runtime_form": ("paper", "exact"),
+    "single_path.formulation": ("single_path", "multi_path", "random_search"),
     "single_path.relaxation": ("sigmoid", "straight_through", "softmax"),
     "single_path.norm": ("rms", "frobenius"),
 }

@@ -31,9 +31,16 @@ class SinglePathConfig:
       label_smoothing: 0 turns it off.
       weight_average: decay of the moving average of weights, thresholds and batch-norm statistics,
         which are decoded and kept together; 0 turns it off.
-      relaxation: `sigmoid`, `straight_through` or `softmax`, see `layers.superkernel.Formulation`.
+      formulation: `single_path`, the method's; or, to compare with, `multi_path`, where every
+        configuration has its own weights and all are mixed, and `random_search`, the best by
+        one-shot accuracy of networks drawn uniformly among those that keep the latency limit.
+      relaxation: of a single path `sigmoid`, `straight_through` or `softmax`, see
+        `layers.superkernel.Formulation`; of a multi-path `softmax` or `sigmoid`, see
+        `models.multi_path_supernet`.
       norm: `rms`, or `frobenius` as in the paper.
       temperature: norms are divided by it; the paper's is 1.
+      random_networks: how many random search evaluates.
+      random_images: held-out images, at most, that it evaluates each on.
     """
 
     epochs: float = 8.0
@@ -53,6 +60,9 @@ class SinglePathConfig:
     weight_decay: float = 1e-5
     label_smoothing: float = 0.1
     weight_average: float = 0.9999
+    formulation: str = "single_path"
     relaxation: str = "sigmoid"
     norm: str = "rms"
     temperature: float = 0.1
+    random_networks: int = 64
+    random_images: int = 2000

@@ -235,6 +235,14 @@ class SuperMBConv(keras.layers.Layer):
             )
         )
 
+    def choose(self, expansion: int, kernel: int, ratio: int) -> None:
+        """Moves the thresholds so that `decide` opens the `gates_of` a configuration, every gate by
+        a margin of 1."""
+        gates = tf.concat(self.gates_of(expansion, kernel, ratio), 0)
+        for _ in BlockGates._fields:  # the norms of each depend on the gates of those before it
+            norms = tf.concat(self.decide().norms, 0)
+            self.thresholds.assign(norms + 1.0 - 2.0 * gates)
+
     def extract(self, expansion: int, kernel: int, ratio: int) -> dict[str, list[np.ndarray]]:
         """Weights of one configuration, by the layer of a plain MBConv that they belong to.
 

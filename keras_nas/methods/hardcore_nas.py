@@ -17,8 +17,8 @@ from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, build_network, reestimate_batch_norm
 from keras_nas.models.batch_norm_statistics import batch_norm_batches
+from keras_nas.models.decided_supernet import DecidedSupernet
 from keras_nas.models.saved_network import start_from
-from keras_nas.models.single_path_supernet import DecidedSupernet
 from keras_nas.space import Architecture, SearchSpace, StagedSpace
 from tpu.failures import clear_memory_errors
 from tpu.phase import Metrics

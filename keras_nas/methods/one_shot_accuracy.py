@@ -1,13 +1,13 @@
 """Accuracy of many architectures with one-shot weights, by one program that is compiled once.
 
 An architecture is a few numbers that the supernet takes beside images (a one-hot alpha and beta, or
-the gates of a superkernel), so that no network is built for it.
+the gates of superkernels), so that no network is built for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,14 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.data.examples import Examples
-from keras_nas.layers.superkernel import BlockGates
 from keras_nas.methods.classification import evaluation_step
 from keras_nas.methods.runtime import Runtime
 from keras_nas.models import Supernet, reestimate_batch_norm
 from keras_nas.models.batch_norm_statistics import batch_norm_batches
-from keras_nas.models.single_path_supernet import SinglePathSupernet, unstacked
+from keras_nas.models.multi_path_supernet import MultiPathSupernet
+from keras_nas.models.single_path_supernet import SinglePathSupernet
 from keras_nas.solvers.network_sampling import Choice
-from keras_nas.space.single_path_gates import gate_shapes, gates_of_configurations
 from tpu.evaluation import EXAMPLES, evaluator
 
 
@@ -65,25 +64,26 @@ def one_shot_accuracy(
 
 
 def configuration_accuracy(
-    supernet: SinglePathSupernet,
+    supernet: SinglePathSupernet | MultiPathSupernet,
     examples: Examples,
     runtime: Runtime,
     batch_size: int,
     *,
     batch_norm_images: int,
+    held_out_images: int | None = None,
 ) -> Callable[..., float]:
-    """`accuracy_of_choices` of a Single-Path NAS supernet, on all held-out or test images; a
-    function of configurations [B] or `SKIP`."""
+    """`accuracy_of_choices` of a supernet of Single-Path NAS' formulations, a function of
+    configurations [B] or `SKIP`."""
     with runtime.strategy.scope():
-        gates = [tf.Variable(tf.zeros(shape)) for shape in gate_shapes(supernet.space).values()]
+        selected = tf.nest.map_structure(tf.Variable, supernet.selection(supernet.configurations()))
 
     def forward(images, training=False):
-        return supernet(images, unstacked(BlockGates(*gates)), training=training)
+        selection = tf.nest.map_structure(tf.convert_to_tensor, selected)
+        return supernet(images, selection, training=training)
 
-    def choose(configurations: np.ndarray) -> None:
-        chosen = gates_of_configurations(supernet.space, configurations.tolist())
-        for variable, field in zip(gates, BlockGates._fields, strict=True):
-            variable.assign(getattr(chosen, field))
+    def choose(configurations: Sequence[int] | np.ndarray) -> None:
+        chosen = supernet.selection(configurations)
+        tf.nest.map_structure(lambda variable, value: variable.assign(value), selected, chosen)
 
     return accuracy_of_choices(
         supernet,
@@ -93,6 +93,7 @@ def configuration_accuracy(
         runtime,
         batch_size,
         batch_norm_images=batch_norm_images,
+        held_out_images=held_out_images,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,7 +70,7 @@ class SinglePathSupernet(keras.Model):
         self.space = space
         self.classes = classes
         self.formulation = formulation or Formulation()
-        self.beginning, self.end = _fixed_parts(space, classes)
+        self.beginning, self.end = fixed_parts(space, classes)
         self.superkernels = [
             _superkernel(space, b, bool(may_skip), self.formulation)
             for b, may_skip in enumerate(skippable(space))
@@ -120,6 +119,12 @@ class SinglePathSupernet(keras.Model):
         """What the weights decide now: configuration of every block or `SKIP`, int64 [B]."""
         return configurations_of_gates(self.space, self.numpy_gates(self.decide().gates))
 
+    def choose(self, configurations: Sequence[int] | np.ndarray) -> None:
+        """Moves the thresholds so that the weights decide for configurations [B] or `SKIP`, every
+        gate by a margin of 1."""
+        for layer, c in zip(self.superkernels, configurations, strict=True):
+            layer.choose(*self._choice(int(c)))
+
     def margins(self) -> Gates:
         """Norm - threshold of every gate, in the formulation's units."""
         decision = self.decide()
@@ -131,7 +136,7 @@ class SinglePathSupernet(keras.Model):
         found = stacked(gates)
         return Gates(**{field: getattr(found, field).numpy() for field in gate_shapes(self.space)})
 
-    def block_gates(self, configurations: Sequence[int] | np.ndarray) -> tuple[BlockGates, ...]:
+    def selection(self, configurations: Sequence[int] | np.ndarray) -> tuple[BlockGates, ...]:
         """Gates that choose configurations [B], where `SKIP` skips a block; for `call`."""
         return tuple(
             layer.gates_of(*self._choice(int(c)))
@@ -187,36 +192,7 @@ class SinglePathSupernet(keras.Model):
         return expansion, *divmod(rest, ratios)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DecidedSupernet:
-    """A supernet with its decisions made: what the found network starts from.
-
-    Attributes:
-      supernet: the weights.
-      configurations: int64 [B], or `SKIP`.
-    """
-
-    supernet: SinglePathSupernet
-    configurations: np.ndarray
-
-    def extract(self, architecture: Architecture, *, fused_batch_norm: bool = False) -> keras.Model:
-        """The stand-alone network, as `Supernet.extract` gives it.
-
-        Raises:
-          ValueError: the architecture is not that of the decisions.
-        """
-        found, network = self.supernet.extract(
-            self.configurations, architecture.name, fused_batch_norm=fused_batch_norm
-        )
-        if found != architecture:
-            raise ValueError(
-                f"architecture {architecture.name!r} is not the one that was projected: the gates "
-                "say another one. Run stage 'project' again."
-            )
-        return network
-
-
-def _fixed_parts(space: SearchSpace, classes: int) -> tuple[keras.Model, keras.Model]:
+def fixed_parts(space: SearchSpace, classes: int) -> tuple[keras.Model, keras.Model]:
     """What comes before and after the searched stages; layers are named as in the networks."""
     fixed = space.fixed_pieces(classes)
 

@@ -22,10 +22,21 @@ _WIDTH, _HEIGHT, _MARGIN = 150, 40, 3
 
 def choices(data: ReportData) -> str:
     """Norms against thresholds of every gate over steps, and the networks they were read as."""
-    space, rows = data.space, data.search.get("trajectory") or []
+    rows = [row for row in data.search.get("trajectory") or [] if "norms" in row]
+    space = data.space
     margins = lookup(data.search, "end", "margins")
-    if not isinstance(space, SearchSpace) or not rows or not _fits(space, margins):
+    if not isinstance(space, SearchSpace) or not _fits(space, margins):
         return missing("The search recorded no gates of this space.")
+    if not rows:
+        return f"<p>Random search decides at its end.</p>{_networks(data, space)}"
+    if data.search.get("formulation") == "multi_path":
+        mixed = (
+            "<p>All configurations of a block are mixed by their shares. What is drawn as a "
+            "gate's norm is its margin: its logit, or, with a softmax, the best logit beyond the "
+            "gate less the best one that stops at it. The gate is open where that is at least "
+            "0.</p>"
+        )
+        return f"{mixed}{_gate_table(space, rows, margins)}{_networks(data, space)}"
     return (
         "<p>A group of weights is kept where its norm reaches its threshold; a gate counts only "
         "where those before it in its group of columns are open. Every curve has an axis of its "

@@ -23,9 +23,10 @@ from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.examples import Examples
 from keras_nas.data.sources import Source, Split
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search, hardcore_nas, single_path, tf_nas
+from keras_nas.methods import frank_wolfe_search, hardcore_nas, multi_path, single_path, tf_nas
 from keras_nas.methods.classification import evaluation_step
 from keras_nas.methods.runtime import Runtime
+from keras_nas.methods.superkernel_one_shot import train_one_shot
 from keras_nas.methods.tf_nas_schedule import WEIGHT_STEPS
 from keras_nas.models import Supernet
 from keras_nas.resources import RuntimeModel, cost_model, piece_macs
@@ -222,15 +223,21 @@ def _search(setting: Setting) -> CompiledStep:
     )
 
 
-def _single_path(setting: Setting) -> CompiledStep:
+def _single_path(
+    search: Callable[..., Any], changes: dict[str, Any], setting: Setting
+) -> CompiledStep:
+    """Of a formulation of Single-Path NAS."""
     space = _configurations(setting)
     costs = cost_model(space, piece_macs, setting.classes, name="macs")
     model = RuntimeModel(space, costs.fixed, costs.block_costs)
-    settings = SinglePathConfig(batch_size=setting.batch_size)
+    settings = SinglePathConfig(batch_size=setting.batch_size, **changes)
     return _of_phase(
-        setting,
-        lambda runtime: single_path.search(space, model, setting.examples, settings, runtime),
+        setting, lambda runtime: search(space, model, setting.examples, settings, runtime)
     )
+
+
+def _one_shot(space: SearchSpace, _: RuntimeModel, *arguments: Any) -> Any:
+    return train_one_shot(space, *arguments)
 
 
 def _tf_nas(changes: dict[str, Any], setting: Setting) -> CompiledStep:
@@ -277,7 +284,12 @@ STEPS: dict[str, Callable[[Setting], CompiledStep]] = {
     "hardcore_nas/supernet/single_path": functools.partial(_supernet, "single_path"),
     "hardcore_nas/search": _search,
     "hardcore_nas/finetune": _finetune,
-    "single_path/search": _single_path,
+    "single_path/search": functools.partial(_single_path, single_path.search, {}),
+    # With a softmax the step has less in it.
+    "single_path/search/multi_path": functools.partial(
+        _single_path, multi_path.search, {"relaxation": "sigmoid"}
+    ),
+    "single_path/search/random_search": functools.partial(_single_path, _one_shot, {}),
     "tf_nas/warmup": functools.partial(_tf_nas, {}),
     "tf_nas/search": functools.partial(_tf_nas, {"warmup_epochs": 0}),
     "tf_nas/search/share_weights": functools.partial(

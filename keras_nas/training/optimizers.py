@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-# Offsets and scales stay undecayed even where a layer keeps several in one matrix.
-_UNDECAYED_NAMES = ("bias", "beta", "gamma")
+# Offsets, scales and logits stay undecayed even where a layer keeps several in one matrix.
+_UNDECAYED_NAMES = ("bias", "beta", "gamma", "logits")
 
 
 @keras.saving.register_keras_serializable(package="keras_nas")
@@ -90,5 +90,5 @@ def sgd(
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """Whether weight decay applies: kernels yes; batch norm, biases and other vectors no."""
+    """Whether weight decay applies: kernels yes; batch norm, biases, logits and vectors no."""
     return len(variable.shape) > 1 and not variable.name.endswith(_UNDECAYED_NAMES)

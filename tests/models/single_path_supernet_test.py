@@ -63,7 +63,7 @@ def test_derived_networks_compute_what_the_supernet_does(supernet, images):
         configurations = random_configurations(seed)
         architecture, network = supernet.extract(configurations, f"random_{seed}")
         assert sum(map(len, architecture.stages)) == 1 + np.sum(configurations != SKIP)
-        assert_equal_networks(supernet, network, supernet.block_gates(configurations), images)
+        assert_equal_networks(supernet, network, supernet.selection(configurations), images)
         skipped |= set(np.flatnonzero(configurations == SKIP))
     assert skipped == {1}
 
@@ -101,6 +101,16 @@ def test_dropped_groups(supernet):
     np.testing.assert_array_equal(found.squeeze_excite, drop.squeeze_excite)
     # Blocks 0 and 2 cannot be skipped.
     np.testing.assert_array_equal(found.expansion, [[1, 0, 1], [0, 1, 1], [1, 1, 0]])
+
+
+def test_chosen_configurations_are_decided(supernet):
+    for seed in range(4):
+        configurations = random_configurations(seed)
+        supernet.choose(configurations)
+        np.testing.assert_array_equal(supernet.configurations(), configurations)
+        margins = supernet.margins()
+        for part in (margins.kernel, margins.expansion, margins.squeeze_excite):
+            np.testing.assert_allclose(np.abs(part), 1.0, atol=1e-4)
 
 
 def test_soft_formulations_mix_in_training_only(images):

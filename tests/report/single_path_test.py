@@ -115,3 +115,14 @@ def test_what_is_missing_is_said(run):
     page = render(dataclasses.replace(run, search={"gates": {}}))
     assert "The search recorded no gates of this space." in page
     assert "The search recorded no trajectory." in page
+
+
+def test_other_formulations_say_what_is_drawn(run):
+    assert "its margin: its logit" not in render(run)
+    run.search["formulation"] = "multi_path"
+    assert "its margin: its logit" in render(run)
+    for row in run.search["trajectory"]:
+        del row["norms"]
+    page = render(run)
+    assert "Random search decides at its end." in page and "norm minus threshold" not in page
+    assert "within the limits" in page

@@ -90,6 +90,7 @@ def test_decay_leaves_batch_norm_and_bias_alone():
 
 def test_decay_skips_a_bias_kept_in_a_matrix():
     assert not optimizers.is_decayed(keras.Variable(np.ones((6, 4)), name="reduce_bias"))
+    assert not optimizers.is_decayed(keras.Variable(np.ones((6, 4)), name="logits"))
     assert optimizers.is_decayed(keras.Variable(np.ones((6, 4)), name="reduce_kernel"))
 
 
