@@ -3,10 +3,10 @@
     python -m benchmarks.replicas                       # 4 logical CPU devices, float32
     python -m benchmarks.replicas --precision=mixed_bfloat16
 
-Runs ten steps of each phase of HardCoRe-NAS and TF-NAS, on spaces of two blocks and digits, once on
-one device and once on several, from the same start, and prints by how much what the phase keeps
-differs: weights, batch-norm statistics, optimizer, averages, probabilities; and by how much the
-devices differ from one another. The last line is all of it as JSON.
+Runs ten steps of each phase of HardCoRe-NAS, Single-Path NAS and TF-NAS, on spaces of two blocks
+and digits, once on one device and once on several, from the same start, and prints by how much what
+the phase keeps differs: weights, batch-norm statistics, optimizer, averages, probabilities; and by
+how much the devices differ from one another. The last line is all of it as JSON.
 
 In bfloat16, one device in float32 comes as well: several devices should differ from one by less
 than the precision itself makes.
@@ -27,13 +27,15 @@ import tensorflow as tf
 from absl import app, flags
 
 from keras_nas.config import DataConfig, RecipeConfig, SearchConfig, TFNASConfig
+from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.data.examples import Examples, load_examples
 from keras_nas.experiment import staged_costs
-from keras_nas.methods import frank_wolfe_search, hardcore_nas, tf_nas
+from keras_nas.methods import frank_wolfe_search, hardcore_nas, multi_path, single_path, tf_nas
 from keras_nas.methods.runtime import Runtime
+from keras_nas.methods.superkernel_one_shot import train_one_shot
 from keras_nas.methods.tf_nas_schedule import WEIGHT_STEPS
 from keras_nas.models import Supernet
-from keras_nas.resources import cost_model, piece_macs
+from keras_nas.resources import RuntimeModel, cost_model, piece_macs
 from keras_nas.resources.width_latency import Curve, WidthLatency
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem, TFNASOperation, TFNASSpace
 from keras_nas.training.precision import dtype_policy
@@ -159,6 +161,29 @@ def search_tf_nas(share_weights: bool) -> Callable[[Examples, Runtime], None]:
     return run
 
 
+def search_paths(method: Callable[..., Any], **changes: Any) -> Callable[[Examples, Runtime], None]:
+    """A formulation of Single-Path NAS, half of it warm-up."""
+
+    def run(examples: Examples, runtime: Runtime) -> None:
+        settings = SinglePathConfig(
+            epochs=_STEPS.value * BATCH_SIZE / len(examples.fitted),
+            warmup_share=0.5,
+            batch_size=BATCH_SIZE,
+            weight_average=0.9,
+            **changes,
+        )
+        costs = cost_model(SPACE, piece_macs, 10, name="macs")
+        method(
+            SPACE, RuntimeModel(SPACE, costs.fixed, costs.block_costs), examples, settings, runtime
+        )
+
+    return run
+
+
+def one_shot(space: SearchSpace, _: RuntimeModel, *arguments: Any) -> None:
+    train_one_shot(space, *arguments)
+
+
 PHASES: dict[str, Callable[[Examples, Runtime], None]] = {
     "pretrain": pretrain,
     "stratified": supernet("stratified"),
@@ -167,6 +192,10 @@ PHASES: dict[str, Callable[[Examples, Runtime], None]] = {
     "finetune": finetune,
     "search": search(False),
     "search_on_device": search(True),
+    "single_path_nas": search_paths(single_path.search),
+    "multi_path_softmax": search_paths(multi_path.search, relaxation="softmax"),
+    "multi_path_sigmoid": search_paths(multi_path.search, relaxation="sigmoid"),
+    "superkernel_one_shot": search_paths(one_shot),
     "tf_nas": search_tf_nas(False),
     "tf_nas_share_weights": search_tf_nas(True),
 }
