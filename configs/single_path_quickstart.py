@@ -4,8 +4,11 @@ Paper: Single-Path NAS (arXiv 1904.02877), scaled down to two stages of at most 
 blocks, at 32x32; kernel sizes 3 and 5, expansion ratios 3 and 6, skipping.
 Command: python -m keras_nas --config=configs/single_path_quickstart.py \
              --workdir=runs/single_path_quickstart
-Cost: not measured yet.
-Expect: not measured yet.
+Cost: 192 steps of search, 45 seconds of processor time; 2.5 minutes on a core shared with two other
+jobs, where profiling took 83 s. The whole job was not timed on a quiet machine.
+Expect: the gates as they are give a network near the limit, which is 40% of the way from the
+smallest to the largest latency of the space (measured: 8% above it by the table); the projection
+keeps the limit. The supernet with its decisions gets 99% of held-out and test digits right.
 """
 
 from keras_nas.config import (
@@ -52,8 +55,8 @@ def get_config() -> Config:
         device=DeviceConfig(calibration_networks=6, target_error=0.02, max_processes=4),
         limits=LimitsConfig(latency_fraction=0.4),
         single_path=SinglePathConfig(
-            epochs=14,
-            batch_size=96,
+            epochs=8,
+            batch_size=48,
             warmup_share=0.4,
             runtime_weight=3.0,
             learning_rate=0.016,
