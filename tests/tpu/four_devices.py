@@ -7,6 +7,7 @@ Runs every function `check_*`; the first that fails ends the program with its er
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -17,11 +18,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas.config import DataConfig, RecipeConfig
+from keras_nas.data.examples import load_examples
 from keras_nas.devices.arena import activation_arena_bytes
 from keras_nas.export import convert
 from keras_nas.layers.batch_norm import FusedBatchNormalization, normalize_batch
 from keras_nas.layers.sampling import deal, gumbel_one_hot, shared_gumbel_one_hot
 from keras_nas.layers.tf_nas_updates import Update
+from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.methods.tf_nas_weights import PathSGD
 from keras_nas.models import build_network
@@ -133,6 +137,32 @@ def check_batch_norm_sees_the_global_batch():
                 results.append([np.asarray(value) for value in run(x, slopes)])
         for one, other in zip(*results, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def check_training_in_bfloat16_is_within_its_precision():
+    """Four devices differ from one by no more than one in bfloat16 from one in float32."""
+    examples = load_examples(DataConfig(mean=(0.3,) * 3, std=(0.35,) * 3), 8, 0)
+    recipe = RecipeConfig(epochs=10 * 16 / len(examples.fitted), batch_size=16)
+    found = []
+    for strategy, policy in ((FOUR, "mixed_bfloat16"), (ONE, "mixed_bfloat16"), (ONE, "float32")):
+        keras.config.set_dtype_policy(policy)
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            layers = [
+                keras.layers.Conv2D(4, 3, use_bias=False),
+                FusedBatchNormalization(momentum=0.9),
+                keras.layers.Flatten(),
+                keras.layers.Dense(10, dtype="float32"),
+            ]
+            model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+        with tempfile.TemporaryDirectory() as folder:
+            train_classifier("tiny", model, examples, recipe, Runtime(Path(folder), strategy))
+        found.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
+    keras.config.set_dtype_policy("float32")
+    several, one, exact = found
+    precision = np.linalg.norm(one - exact)
+    assert 0 < np.linalg.norm(several - one) < 1.5 * precision
+    assert 0 < precision < 0.05 * np.linalg.norm(exact)
 
 
 def check_variance_keeps_its_digits():
