@@ -243,7 +243,7 @@ def main(_: list[str]) -> None:
         if precision != "float32":
             (exact,) = values_after(name, examples, one_device, "float32")
             row["precision"] = largest_difference(exact, alone)
-        print(f"{name:<22}" + "".join(f"{value:>16.2g}" for value in row.values()), flush=True)
+        print(f"{name:<22}" + "".join(f"{value:>16.3g}" for value in row.values()), flush=True)
     print(json.dumps(results))
 
 
