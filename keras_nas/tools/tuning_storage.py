@@ -118,7 +118,8 @@ def _explain(url: str, error: Exception) -> str:
     try:
         check_there(url)
     except OSError as gone:
-        return str(gone)
+        if "unable to open" not in reason:  # it was open: there was one
+            return str(gone)
     if "locked" in reason:
         return (
             f"study storage {shown} is locked by another program ({reason}); end that program, or "
