@@ -46,9 +46,13 @@ from keras_nas.space import Architecture, SearchSpace
 from keras_nas.space.single_path_gates import architecture_of_configurations
 from tpu.phase import Metrics
 
-_NETWORKS = flags.DEFINE_integer("networks", 16, "That random search evaluates.", lower_bound=1)
+_NETWORKS = flags.DEFINE_integer(
+    "random_networks", 16, "That random search evaluates.", lower_bound=1
+)
 _WEIGHT = flags.DEFINE_float("runtime_weight", 3.0, "lambda of all searches.", lower_bound=0.0)
-_LIMIT = flags.DEFINE_float("limit", 0.4, "Of random search, between smallest and largest ms.")
+_LIMIT = flags.DEFINE_float(
+    "random_limit", 0.4, "Of random search, between smallest and largest ms."
+)
 
 LOOPS = 6
 """Times that a search is looked at."""

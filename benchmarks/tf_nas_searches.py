@@ -14,10 +14,12 @@ from keras_nas.resources.width_latency import Curve, WidthLatency
 
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of a search.", lower_bound=2)
 _WARMUP = flags.DEFINE_integer("warmup_epochs", 4, "First epochs, weights only.", lower_bound=0)
-_BATCH = flags.DEFINE_integer("batch", 16, "Images in a step of a search.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("search_batch", 16, "Images in a step of a search.", lower_bound=1)
 _TRAINING = flags.DEFINE_integer("training_steps", 150, "Of a found network.", lower_bound=1)
 _WEIGHT = flags.DEFINE_float("latency_weight", 0.1, "Of the paper's objective.", lower_bound=0)
-_LIMIT = flags.DEFINE_float("limit", 0.3, "Between the smallest latency (0) and the largest (1).")
+_LIMIT = flags.DEFINE_float(
+    "latency_fraction", 0.3, "Between the smallest latency (0) and the largest (1)."
+)
 
 EXPONENT = 0.6
 """Of C1."""
