@@ -7,6 +7,7 @@ have near a hundred thousand nodes.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,8 @@ from keras_nas.layers.tf_nas_operation import (
 )
 from tpu.replicas import replica_count
 
-_AT_ONCE = 2
-"""Operations of a mixture that run at the same time: enough to keep cores busy on small images."""
+_LARGE = 2**15
+"""Elements that an image has in a tensor which keeps all cores busy."""
 
 
 def traced_once(function: Callable) -> Callable:
@@ -81,7 +82,8 @@ def run_sampled(
 @traced_once
 def _sampled_forward(x, weights, mask, units, size, form):
     own, selection = _own_part(weights, mask, units, size)
-    return forward(x, own, form, selection)
+    y, kept = forward(x, own, form, selection)
+    return y, kept._replace(y_1=None)
 
 
 @traced_once
@@ -122,8 +124,10 @@ def run_mixture(
 ) -> tf.Tensor:
     """The sum of all operations' outputs times `mix`, differentiable with respect to x and `mix`.
 
-    Weights stand still in an architecture step, so no gradient reaches them. Few operations run at
-    a time, forward and backward, since each takes working memory.
+    Weights stand still in an architecture step, so no gradient reaches them. Of an operation
+    nothing is kept: it runs again where its gradient is asked for. Few run at a time, forward and
+    backward, since each takes working memory. Those that differ in their kernel size alone are
+    traced once.
 
     Args:
       x: [B, H, W, C_in].
@@ -138,42 +142,65 @@ def run_mixture(
 
     @tf.custom_gradient
     def run(x, mix):
-        total, kept = _mixture_forward(x, mix, stacks, mask, form)
-        return total, lambda dy: _mixture_backward(dy, kept, mix, stacks, mask, form)
+        total = _mixture_forward(x, mix, stacks, mask, form)
+        return total, lambda dy: _mixture_backward(dy, x, mix, stacks, mask, form)
 
     return run(x, mix)
 
 
 @traced_once
 def _mixture_forward(x, mix, stacks, mask, form):
-    kept, total, done = [], 0.0, [x] * _AT_ONCE
+    at_once = _at_once(x, form)
+    total, done = 0.0, [x] * at_once
     for o, share in enumerate(tf.unstack(mix)):
-        with tf.control_dependencies([done[-_AT_ONCE]]):
-            y, own = forward(tf.identity(x), _masked(stacks, mask, form, o), form.operation)
-        kept.append(own)
+        with tf.control_dependencies([done[-at_once]]):
+            y = _output(tf.identity(x), *_mixed(stacks, mask, form, o), form.operation)
         done.append(y)
         total += share * y
-    return total, kept
+    return total
 
 
 @traced_once
-def _mixture_backward(dy, kept, mix, stacks, mask, form):
-    dx, d_mix, done = 0.0, [], [dy] * _AT_ONCE
-    for o, (own, share) in enumerate(zip(kept, tf.unstack(mix), strict=True)):
-        weights = _masked(stacks, mask, form, o)
-        with tf.control_dependencies([done[-_AT_ONCE]]):
-            own_dx, _ = backward(
-                share * tf.identity(dy), own, weights, form.operation, of_weights=False
-            )
+def _mixture_backward(dy, x, mix, stacks, mask, form):
+    at_once = _at_once(x, form)
+    dx, d_mix, done = 0.0, [], [dy] * at_once
+    for o, share in enumerate(tf.unstack(mix)):
+        with tf.control_dependencies([done[-at_once]]):
+            given = (tf.identity(dy), tf.identity(x), *_mixed(stacks, mask, form, o))
+            own_dx, product = _input_gradient(*given, form.operation)
         done.append(own_dx)
-        dx += own_dx
-        d_mix.append(tf.reduce_sum(dy * own.y_3))
+        dx += share * own_dx
+        d_mix.append(product)
     return dx, tf.stack(d_mix)
 
 
-def _masked(stacks, mask, form, o: int) -> OperationWeights:
+@traced_once
+def _output(x, weights, size, form):
+    return forward(x, weights, form, Selection(size, None))[0]
+
+
+@traced_once
+def _input_gradient(dy, x, weights, size, form):
+    """Gradient of x, and the sum of output times `dy`."""
+    selection = Selection(size, None)
+    y, kept = forward(x, weights, form, selection)
+    dx, _ = backward(dy, kept, weights, form, selection, of_weights=False)
+    return dx, tf.reduce_sum(dy * y)
+
+
+def _at_once(x: tf.Tensor, form: Any) -> int:
+    """Operations of a mixture that run at the same time: a large one keeps all cores busy."""
+    return 1 if math.prod(x.shape[1:-1]) * form.widest > _LARGE else 2
+
+
+def _mixed(stacks, mask, form, o: int) -> tuple[OperationWeights, tf.Tensor]:
+    """Weights of an operation without the channels that it has not, and its kernel size's number;
+    the kernel is the largest one."""
     weights = operation_weights(stacks, form, o)
-    return weights._replace(expand=weights.expand * mask[o, : weights.expand.shape[1]])
+    middle = weights.expand.shape[1]
+    kernel = stacks.depthwise[form.rows[1][o], :, :, :middle]
+    expand = weights.expand * mask[o, :middle]
+    return weights._replace(expand=expand, depthwise=kernel), tf.constant(form.size_numbers[o])
 
 
 def operation_weights(stacks: OperationWeights, form: Any, operation: int) -> OperationWeights:

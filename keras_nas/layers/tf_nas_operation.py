@@ -4,8 +4,8 @@
     operation(x) = normalize(project(act(y_2) * gate(mean(act(y_2)))))
 
 The gradient is written out, because it can then be had for little memory. Of all that lies between
-input and output only y_2 is kept: y_1 comes back from x in one convolution that has the batch's
-mean and deviation folded in, and batch norm's gradient is a function of its result
+input and output only y_2 needs to be kept: y_1 comes back from x in one convolution that has the
+batch's mean and deviation folded in, and batch norm's gradient is a function of its result
 (`normalize_gradient`). Automatic differentiation keeps five such tensors.
 
 A channel is left out by a zero column in the expansion: batch norm maps a channel of zeros to
@@ -56,7 +56,7 @@ class Selection(NamedTuple):
 
     Attributes:
       size: int32 scalar, index of its kernel size; its kernel is the centre of the largest one.
-      gated: scalar 1 where it has squeeze-and-excitation, else 0.
+      gated: scalar 1 where it has squeeze-and-excitation, else 0; None where its weights tell.
     """
 
     size: Any
@@ -157,7 +157,7 @@ def centre(kernel: tf.Tensor, size: int) -> tf.Tensor:
     return kernel[edge : edge + size, edge : edge + size] if edge else kernel
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """What the gradient of an operation needs: x is [B, H, W, C_in], the rest after the names."""
 
     x: Any
@@ -167,6 +167,7 @@ class _Kept(NamedTuple):
     inverse_2: Any  # [M]
     y_3: Any  # [B, H', W', C]
     inverse_3: Any  # [C]
+    y_1: Any = None  # [B, H, W, M], where it need not come back from x
 
 
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -179,10 +180,10 @@ def forward(
     weights: OperationWeights,
     form: OperationForm,
     selection: Selection | None = None,
-) -> tuple[tf.Tensor, _Kept]:
-    """The operation's output [B, H', W', C] and what `backward` needs."""
-    y, mean_1, inverse_1 = normalize_with_statistics(pointwise(x, weights.expand), form.epsilon)
-    y = form.depthwise(form.act(y), weights.depthwise, selection)
+) -> tuple[tf.Tensor, Kept]:
+    """The operation's output [B, H', W', C] and all that `backward` can use."""
+    y_1, mean_1, inverse_1 = normalize_with_statistics(pointwise(x, weights.expand), form.epsilon)
+    y = form.depthwise(form.act(y_1), weights.depthwise, selection)
     y_2, _, inverse_2 = normalize_with_statistics(y, form.epsilon)
     z = form.act(y_2)
     if weights.gate:
@@ -190,12 +191,12 @@ def forward(
         factor = form.gate(tf.reduce_mean(z, (1, 2)), weights.gate, gated)
         z *= factor[:, None, None, :]  # [B, H', W', M]
     y_3, _, inverse_3 = normalize_with_statistics(pointwise(z, weights.project), form.epsilon)
-    return y_3, _Kept(x, mean_1, inverse_1, y_2, inverse_2, y_3, inverse_3)
+    return y_3, Kept(x, mean_1, inverse_1, y_2, inverse_2, y_3, inverse_3, y_1)
 
 
 def backward(
     dy: tf.Tensor,
-    kept: _Kept,
+    kept: Kept,
     weights: OperationWeights,
     form: OperationForm,
     selection: Selection | None = None,
@@ -215,9 +216,11 @@ def backward(
         z, dz, d_gate = _gate_backward(z, dz, weights.gate, form, gated, of_weights)
     d_convolved = normalize_gradient(form.act_gradient(dz, y_2), y_2, kept.inverse_2)
 
-    inverse = tf.cast(kept.inverse_1, x.dtype)
-    offset = tf.cast(kept.mean_1 * kept.inverse_1, x.dtype)
-    y_1 = tf.nn.bias_add(pointwise(x, weights.expand * inverse), -offset)  # [B, H, W, M]
+    y_1 = kept.y_1  # [B, H, W, M]
+    if y_1 is None:
+        inverse = tf.cast(kept.inverse_1, x.dtype)
+        offset = tf.cast(kept.mean_1 * kept.inverse_1, x.dtype)
+        y_1 = tf.nn.bias_add(pointwise(x, weights.expand * inverse), -offset)
     d_activated, kernel_gradient = form.depthwise_gradient(
         d_convolved, y_1, weights.depthwise, selection
     )
