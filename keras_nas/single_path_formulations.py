@@ -22,6 +22,7 @@ from keras_nas.models.single_path_supernet import SinglePathSupernet
 from keras_nas.resources import CostModel
 from keras_nas.resources.runtime_model import RuntimeModel
 from keras_nas.solvers.network_sampling import Choice, uniform_sampler
+from keras_nas.solvers.staged_costs import StagedCosts
 from keras_nas.space import SearchSpace
 from keras_nas.space.single_path_gates import SKIP
 from tpu.hosts import from_chief, is_chief
@@ -72,7 +73,31 @@ def search(
             "formulation of Single-Path NAS should be one of single_path, multi_path, "
             f"random_search, received {settings.formulation!r}."
         )
-    costs = costs_with_skipping(space, resources)
+    return _random_search(
+        space,
+        model,
+        examples,
+        settings,
+        runtime,
+        costs_with_skipping(space, resources),
+        limits,
+        evaluation_batch_size,
+        batch_norm_images,
+    )
+
+
+def _random_search(
+    space: SearchSpace,
+    model: RuntimeModel,
+    examples: Examples,
+    settings: SinglePathConfig,
+    runtime: Runtime,
+    costs: StagedCosts,
+    limits: Sequence[float],
+    evaluation_batch_size: int,
+    batch_norm_images: int,
+) -> tuple[SinglePathSupernet, SinglePathResult]:
+    """The best of networks drawn uniformly among those that keep all limits; see `search`."""
     uniform_sampler(costs, limits)  # an error before any training where nothing keeps them
     supernet, history = train_one_shot(space, examples, settings, runtime)
     accuracy = configuration_accuracy(

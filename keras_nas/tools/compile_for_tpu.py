@@ -123,7 +123,12 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     batch = row["batch_per_core"]
-    first = (row["step"], row["topology"], str(batch), row["effort"])
+    first = (
+        row["step"],
+        row["topology"],
+        str(batch),
+        row.get("effort", "O2"),
+    )  # older results lack it
     if "refused" in row:
         return (*first, row["refused"], *[""] * (len(_COLUMNS) - len(first) - 1))
     used, available = row["memory_bytes"] / 2**30, row["chip_bytes"] / 2**30
