@@ -27,7 +27,7 @@ def keep_classes(
       Their names, and a reader for each given one.
 
     Raises:
-      ValueError: the set has fewer classes, or none of its labels is known without reading images.
+      ValueError: the set has fewer classes.
     """
     if not 2 <= count <= len(class_names):
         raise ValueError(
@@ -39,20 +39,13 @@ def keep_classes(
     new_label = np.full(len(class_names), -1, np.int32)
     new_label[kept] = np.arange(count)
     names = tuple(class_names[label] for label in kept)
-    return names, [_part(source, reader, new_label) for reader in readers]
+    return names, [_part(reader, new_label) for reader in readers]
 
 
-def _part(source: str, reader: Reader, new_label: np.ndarray) -> Reader:
+def _part(reader: Reader, new_label: np.ndarray) -> Reader:
     """The examples whose class has a new label, 0 or more."""
-    labels, read_all = reader.labels, reader.read_all
-    if labels is None:
-        if read_all is None:
-            raise ValueError(
-                f"config.data.classes needs to know the labels of {source} without reading its "
-                "images, which are too many; give them as a folder of one folder a class."
-            )
-        labels = read_all()[1]
-    indices = np.flatnonzero(new_label[labels] >= 0)
+    labels, read_all = new_label[reader.labels()], reader.read_all  # [all examples]
+    indices = np.flatnonzero(labels >= 0)  # [examples]
 
     def read(index: int) -> tuple[Pixels, int]:
         pixels, label = reader.read(int(indices[index]))
@@ -66,6 +59,6 @@ def _part(source: str, reader: Reader, new_label: np.ndarray) -> Reader:
         examples=len(indices),
         read=read,
         describe=lambda index: reader.describe(int(indices[index])),
+        labels=lambda: labels[indices],
         read_all=functools.partial(read_part, read_all) if read_all else None,
-        labels=new_label[labels[indices]],
     )

@@ -97,4 +97,4 @@ def _reader(paths: LabelledPaths, convert_modes: bool) -> Reader:
         return images.decode(path, str(path), convert_modes), label
 
     labels = np.array([label for _, label in paths], np.int32)
-    return Reader(len(paths), read, lambda index: str(paths[index][0]), labels=labels)
+    return Reader(len(paths), read, lambda index: str(paths[index][0]), lambda: labels)

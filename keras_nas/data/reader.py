@@ -19,14 +19,14 @@ class Reader:
       examples: how many.
       read: index -> (uint8 `[height, width, 3]`, label).
       describe: index -> what error messages call the example.
+      labels: -> int32 `[examples]`, without decoding images.
       read_all: the same examples at once, uint8 `[examples, height, width, 3]` and int32
         `[examples]`; for sets of small images of one size, where a call an image would take
         longer than the work.
-      labels: int32 `[examples]`, where they are known without reading the images.
     """
 
     examples: int
     read: Callable[[int], tuple[Pixels, int]]
     describe: Callable[[int], str]
+    labels: Callable[[], npt.NDArray[np.int32]]
     read_all: Callable[[], Arrays] | None = None
-    labels: npt.NDArray[np.int32] | None = None

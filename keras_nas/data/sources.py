@@ -249,7 +249,7 @@ def _digits() -> tuple[tuple[str, ...], Reader, Reader]:
             examples=len(part),
             read=lambda index: (pixels[part[index]], int(labels[part[index]])),
             describe=lambda index: f"digit {part[index]}",
-            labels=labels[part],
+            labels=lambda: labels[part],
         )
 
     names = tuple(str(name) for name in digits.target_names)

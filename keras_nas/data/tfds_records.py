@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,15 +22,19 @@ import tensorflow_datasets as tfds
 
 from keras_nas.data import images
 from keras_nas.data.reader import Arrays, Reader
+from keras_nas.data.record_labels import END_BYTES, label_at_end, label_of
 
 _HEADER = struct.Struct("<QI")  # length of the record, its masked CRC
 _FOOTER_BYTES = 4
 
 
 class _Records(NamedTuple):
+    """`ends` gives the last so many bytes of every record, in order, or all of a shorter one."""
+
     examples: int
     read: Callable[[int], bytes]
     describe: Callable[[int], str]
+    ends: Callable[[int], Iterator[bytes]]
 
 
 def open_readers(
@@ -163,7 +167,14 @@ def _reader(records: _Records, image_key: str, label_key: str, convert_modes: bo
         label = features[label_key].int64_list.value[0]
         return images.decode(encoded, records.describe(index), convert_modes), label
 
-    return Reader(records.examples, read, records.describe)
+    def labels() -> npt.NDArray[np.int32]:
+        found = np.empty(records.examples, np.int32)
+        for index, end in enumerate(records.ends(END_BYTES)):
+            label = label_at_end(end, label_key)
+            found[index] = label_of(records.read(index), label_key) if label is None else label
+        return found
+
+    return Reader(records.examples, read, records.describe, labels)
 
 
 def _open_records(info: tfds.core.DatasetInfo, split: str) -> _Records:
@@ -194,7 +205,10 @@ def _open_array_records(paths: list[Path]) -> _Records:
 
     source = ArrayRecordDataSource([str(path) for path in paths])
     return _Records(
-        len(source), source.__getitem__, lambda index: f"record {index} of {paths[0].parent}"
+        len(source),
+        source.__getitem__,
+        lambda index: f"record {index} of {paths[0].parent}",
+        lambda count: (source[index][-count:] for index in range(len(source))),
     )
 
 
@@ -218,7 +232,21 @@ def _open_tfrecords(paths: list[Path]) -> _Records:
         file, row = locate(index)
         return f"record {row} of {paths[file]}"
 
-    return _Records(int(first[-1]), read, describe)
+    def ends(count: int) -> Iterator[bytes]:
+        with ThreadPoolExecutor(16) as pool:
+            for part in pool.map(functools.partial(_record_ends, count), paths, positions):
+                yield from part
+
+    return _Records(int(first[-1]), read, describe, ends)
+
+
+def _record_ends(count: int, path: Path, rows: npt.NDArray[np.int64]) -> list[bytes]:
+    found = []
+    with path.open("rb", buffering=0) as stream:
+        for offset, length in rows.tolist():
+            stream.seek(offset + max(length - count, 0))
+            found.append(stream.read(min(length, count)))
+    return found
 
 
 def _record_positions(path: Path) -> npt.NDArray[np.int64]:

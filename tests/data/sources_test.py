@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from keras_nas.data import sources
+from keras_nas.data import sources, tfds_records
 from keras_nas.data.chosen_classes import keep_classes
 from keras_nas.data.reader import Reader
 
@@ -101,10 +101,24 @@ def test_a_part_that_is_none_is_refused(classes):
         sources.load("digits", resolution=8, classes=classes)
 
 
-def test_classes_that_no_label_tells_are_refused():
-    reader = Reader(examples=3, read=lambda index: None, describe=str)
-    with pytest.raises(ValueError, match=r"labels of tfds:large .*give them as a folder"):
-        keep_classes("tfds:large", ("a", "b", "c"), [reader], 2)
+def test_classes_are_chosen_without_reading_images():
+    def read(index):
+        raise AssertionError("an image was read")
+
+    stored = np.array([0, 1, 2, 3, 3, 2, 1, 0, 0], np.int32)
+    reader = Reader(examples=9, read=read, describe=str, labels=lambda: stored)
+    names, (part,) = keep_classes("tfds:large", tuple("abcd"), [reader], 2)
+    kept = ["abcd".index(name) for name in names]
+    assert part.examples == np.isin(stored, kept).sum()
+    assert [kept[label] for label in part.labels()] == [n for n in stored if n in kept]
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10_jpeg"])  # label last, and before
+def test_labels_of_records(name):
+    if not (TFDS_DIR / name).is_dir():
+        pytest.skip(f"{name} is not prepared in {TFDS_DIR}")
+    _, _, test = tfds_records.open_readers(name, TFDS_DIR, ("train", "test"), False, False)
+    np.testing.assert_array_equal(test.labels(), test.read_all()[1])
 
 
 @pytest.mark.parametrize("test_name", ["test", "val", "validation"])
