@@ -12,6 +12,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_nas.measured_projection import MeasuredNetwork
 from keras_nas.methods.width_scaling import check_network, scale_network
 from keras_nas.resources import WidthLatency
@@ -27,7 +29,9 @@ UNUSED = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class ScalingRound(MeasuredNetwork):
-    """One network that was scaled and measured; its credit is its predicted latency.
+    """One network that was scaled and measured.
+
+    Its credit is its measured latency: wanted is what keeps the limit and uses most of it.
 
     Attributes:
       architecture: the network.
@@ -66,14 +70,24 @@ class ScalingRound(MeasuredNetwork):
         return value | {"architecture": self.architecture.to_block_strings()}
 
 
-def scaled(latency: WidthLatency, network: Network, target_ms: float) -> tuple[Network, float]:
+def scaled(
+    latency: WidthLatency, network: Network, target_ms: float, excluded: Sequence[Widths] = ()
+) -> tuple[Network, float]:
     """The network scaled to a target, and its predicted latency, which keeps it exactly.
+
+    Args:
+      latency: by width.
+      network: to be scaled.
+      target_ms: not to be exceeded.
+      excluded: widths that it is not to lead to, if others keep the target.
 
     Raises:
       ValueError: it cannot keep the target.
     """
     operations, depths, widths = network
-    widths, _ = scale_network(latency, operations, depths, widths, target_ms, uses_up=True)
+    widths, _ = scale_network(
+        latency, operations, depths, widths, target_ms, uses_up=True, excluded=excluded
+    )
     predicted_ms = check_network(latency, operations, depths, widths, target_ms)
     return (operations, depths, widths), predicted_ms
 
@@ -95,24 +109,37 @@ def close_scaling_loop(
       rounds: at most.
 
     Returns:
-      All rounds in order. It ends early when a round uses the limit, or when scaling leads to a
-      network that was measured before.
+      All rounds in order. Where scaling leads to a network that was measured before, a neighbour
+      takes its place that uses the target about as well. It ends early when a round uses the limit,
+      or when the spread leaves no room for
+      more, or when there is no such neighbour.
 
     Raises:
       ValueError: the network cannot keep a target.
     """
     found: list[ScalingRound] = []
+    measured: list[Widths] = []
     target_ms = limit_ms
     while len(found) < rounds:
         choice, predicted_ms = scaled(latency, network, target_ms)
+        if _is_in(choice, measured):
+            if any(row.keeps_limit and row.upper_ms >= (1 - UNUSED) * limit_ms for row in found):
+                break  # what is left is the spread
+            choice, predicted_ms = scaled(latency, network, target_ms, measured)
+            if _is_in(choice, measured) or predicted_ms < (1 - 2 * UNUSED) * target_ms:
+                break
+        measured.append(choice[2])
         architecture = latency.space.architecture(*choice, "scaled")
-        if architecture in [row.architecture for row in found]:
-            break
+        measured_ms, spread_ms = measure(architecture)
         newest = ScalingRound(
-            limit_ms, target_ms, predicted_ms, *measure(architecture), predicted_ms, architecture
+            limit_ms, target_ms, predicted_ms, measured_ms, spread_ms, measured_ms, architecture
         )
         found.append(newest)
         if newest.uses_limits:
             break
         target_ms = newest.next_target_ms
     return found
+
+
+def _is_in(network: Network, measured: Sequence[Widths]) -> bool:
+    return any(np.array_equal(network[2], widths) for widths in measured)

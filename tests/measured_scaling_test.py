@@ -1,5 +1,6 @@
 """From the device back to elasticity-scaling: the measured network keeps the limit."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -91,6 +92,33 @@ def test_no_network_is_measured_twice(latency):
     assert len(rounds) == len(measured) == 2
     largest = sum(SPACE.largest_widths()[b, NETWORK[0][b]] for b in (0, 1, 3, 4))
     assert best_round(rounds).predicted_ms == pytest.approx(1 + largest / 100)
+
+
+def test_a_neighbour_is_measured_where_scaling_leads_back():
+    """Widths in steps of 16, blocks of two prices; the device is 1.5% faster than the table."""
+    space = dataclasses.replace(SPACE, width_divisor=16)
+    prices = (100, 100, 100, 90, 90)  # channels a millisecond
+    curves = tuple(
+        tuple(Curve(w := np.array(space.knots(b, o), float), w / prices[b]) for o in range(2))
+        for b in range(5)
+    )
+    latency = WidthLatency(space, 1.0, curves)
+    operations, depths = (0, 0, 0, 0, 0), (3, 2)
+    network = (operations, depths, space.initial_widths())
+    first_ms = scaled(latency, network, 2.4)[1]
+    target_ms = first_ms * (1 + 1e-9)
+    measured: list[tuple[Architecture, float]] = []
+
+    def measure(architecture):
+        ms = latency.network_ms(*space.encode(architecture)) * (0.985 if not measured else 0.999)
+        measured.append((architecture, ms))
+        return ms, 0.0
+
+    rounds = close_scaling_loop(latency, network, measure, target_ms, 6)
+    assert len(rounds) >= 2 and rounds[0].predicted_ms == first_ms
+    assert len({row.architecture for row in rounds}) == len(rounds)
+    best = best_round(rounds)
+    assert best is not rounds[0] and 0.99 * target_ms <= best.measured_ms <= target_ms
 
 
 def test_a_network_that_cannot_be_narrow_enough(latency):

@@ -26,6 +26,7 @@ def scale_network(
     target_ms: float,
     *,
     uses_up: bool = False,
+    excluded: Sequence[Widths] = (),
 ) -> tuple[Widths, Scaling]:
     """Scales the widths that a network uses, as `scale_blocks`.
 
@@ -34,13 +35,16 @@ def scale_network(
       operations, depths, widths: the network, as of `TFNASSpace.architecture`.
       target_ms: latency that is not to be exceeded.
       uses_up: whether single widths then use up what is left, see `use_up`.
+      excluded: widths of networks with these operations and depths that it is not to lead to.
 
     Raises:
       ValueError: a choice or width outside the space.
     """
     blocks = latency.space.chosen_blocks(operations, depths)
     checked = latency.space.check_widths(widths)
-    return scale_blocks(latency, operations, blocks, checked, target_ms, uses_up=uses_up)
+    return scale_blocks(
+        latency, operations, blocks, checked, target_ms, uses_up=uses_up, excluded=excluded
+    )
 
 
 def scale_blocks(
@@ -51,6 +55,7 @@ def scale_blocks(
     target_ms: float,
     *,
     uses_up: bool = False,
+    excluded: Sequence[Widths] = (),
 ) -> tuple[Widths, Scaling]:
     """Scales the widths of some blocks' operations, in units of the space's divisor; the others
     stay.
@@ -61,7 +66,7 @@ def scale_blocks(
       blocks: numbers of the blocks that the network has, ascending.
       widths: [B, O].
       target_ms: latency that is not to be exceeded.
-      uses_up: see `scale_network`.
+      uses_up, excluded: see `scale_network`.
 
     Returns:
       Widths [B, O], and what was done.
@@ -85,7 +90,8 @@ def scale_blocks(
     stages = np.array(space.stage_of_block)[numbers]
     scaling = elasticity_scaling(widths[used] // unit, *bounds, stages, network_ms, target_ms)
     if uses_up:
-        chosen = use_up(scaling.widths, *bounds, network_ms, target_ms)
+        others = {tuple(other[used] // unit) for other in excluded}
+        chosen = use_up(scaling.widths, *bounds, network_ms, target_ms, others)
         scaling = dataclasses.replace(scaling, widths=chosen, latency_ms=network_ms(chosen))
     if not scaling.kept:
         warnings.warn(

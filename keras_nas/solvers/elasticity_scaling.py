@@ -6,7 +6,7 @@ later stages expand alone, from each stage on, and use up what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +141,7 @@ def use_up(
     largest: ArrayLike,
     latency_ms: Callable[[Integers], float],
     target_ms: float,
+    excluded: Collection[tuple[int, ...]] = (),
 ) -> Integers:
     """Widths that use up what elasticity-scaling, which moves whole stages, leaves of the target.
 
@@ -152,19 +153,26 @@ def use_up(
       widths, smallest, largest: [N] integers.
       latency_ms: widths [N] -> the network's latency.
       target_ms: not to be exceeded.
+      excluded: widths that are not wanted; the best of their neighbours takes their place.
 
     Returns:
-      Widths [N]; the given ones where they exceed the target.
+      Widths [N]; the given ones where they exceed the target. Excluded ones only where all
+      neighbours are, or exceed the target.
     """
     current, low, high = (np.asarray(array, np.int64) for array in (widths, smallest, largest))
     used = latency_ms(current)
     one = np.eye(len(current), dtype=np.int64)
-    moves = np.concatenate([one, *(one - one[i] for i in range(len(one)))])  # [N + N * N, N]
+    moves = np.concatenate([one, -one, *(one - one[i] for i in range(len(one)))])  # [2N + N*N, N]
     while True:
         others = current + moves
         others = others[np.all((low <= others) & (others <= high), axis=1)]
         times = np.array([latency_ms(row) for row in others])
         times[times > target_ms] = -np.inf
         if not len(times) or times.max() <= used:
-            return current
+            break
         current, used = others[times.argmax()], times.max()
+    if tuple(current) in excluded:
+        times[[tuple(row) in excluded for row in others]] = -np.inf
+        if len(times) and np.isfinite(times.max()):
+            return others[times.argmax()]
+    return current

@@ -188,6 +188,27 @@ def test_what_scaling_leaves_is_used_up(target_ms):
     assert uneven_ms(found) > target_ms - 0.005
 
 
+def test_the_best_neighbour_takes_the_place_of_excluded_widths():
+    target_ms = 5.5
+    best = use_up(scale(target_ms, latency_ms=uneven_ms).widths, LOW, HIGH, uneven_ms, target_ms)
+    excluded: set[tuple[int, ...]] = set()
+    one = np.eye(5, dtype=int)
+    moves = [*one, *-one, *(i - j for i in one for j in one if i is not j)]
+    for _ in range(4):
+        found = use_up(best, LOW, HIGH, uneven_ms, target_ms, excluded)
+        neighbours = [best, *(best + move for move in moves)]
+        allowed = [
+            uneven_ms(row)
+            for row in neighbours
+            if np.all((row >= LOW) & (row <= HIGH)) and tuple(row) not in excluded
+        ]
+        assert uneven_ms(found) == max(ms for ms in allowed if ms <= target_ms)
+        assert tuple(found) not in excluded
+        excluded.add(tuple(found))
+    everything = {tuple(LOW)}
+    assert use_up(LOW, LOW, LOW, uneven_ms, 100.0, everything).tolist() == LOW.tolist()
+
+
 def test_nothing_is_used_up_beyond_bounds_or_target():
     assert use_up(HIGH, LOW, HIGH, uneven_ms, 100.0).tolist() == HIGH.tolist()
     assert use_up(START, LOW, HIGH, uneven_ms, 1.0).tolist() == START.tolist()
