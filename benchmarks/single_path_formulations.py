@@ -49,7 +49,11 @@ from tpu.phase import Metrics
 _NETWORKS = flags.DEFINE_integer(
     "random_networks", 16, "That random search evaluates.", lower_bound=1
 )
-_WEIGHT = flags.DEFINE_float("runtime_weight", 3.0, "lambda of all searches.", lower_bound=0.0)
+_WEIGHT = flags.DEFINE_float(
+    "runtime_weight", None, "lambda; by default each formulation's own.", lower_bound=0.0
+)
+_NAMES = flags.DEFINE_list("formulations", [], "Which to run; by default all.")
+_FIRST = flags.DEFINE_integer("first_seed", 1, "Of the runs.", lower_bound=0)
 _LIMIT = flags.DEFINE_float(
     "random_limit", 0.4, "Of random search, between smallest and largest ms."
 )
@@ -57,14 +61,22 @@ _LIMIT = flags.DEFINE_float(
 LOOPS = 6
 """Times that a search is looked at."""
 
-FORMULATIONS: dict[str, dict[str, str]] = {
-    "single-path sigmoid": {"relaxation": "sigmoid"},
-    "single-path straight-through": {"relaxation": "straight_through"},
-    "single-path softmax": {"relaxation": "softmax"},
-    "multi-path softmax": {"formulation": "multi_path", "relaxation": "softmax"},
-    "multi-path sigmoid": {"formulation": "multi_path", "relaxation": "sigmoid"},
+FORMULATIONS: dict[str, dict[str, Any]] = {
+    "single-path sigmoid": {"relaxation": "sigmoid", "runtime_weight": 3.0},
+    "single-path straight-through": {"relaxation": "straight_through", "runtime_weight": 2.0},
+    "single-path softmax": {"relaxation": "softmax", "runtime_weight": 1.0},
+    "multi-path softmax": {
+        "formulation": "multi_path", "relaxation": "softmax", "runtime_weight": 0.06
+    },
+    "multi-path sigmoid": {
+        "formulation": "multi_path", "relaxation": "sigmoid", "runtime_weight": 0.06
+    },
     "random search": {"formulation": "random_search"},
-}
+}  # fmt: skip
+"""The settings of each. One lambda for all would compare nothing: what leaves a sigmoid's gates in
+the middle of the space shuts nearly all of a softmax's. So a single path has the one that brought
+a search with seed 0 next to the middle, of 3, 2 and 1; multi-path, which ended next to the smallest
+network with 3, 1, 0.25 and 0.06 alike, the last. The seeds that are compared begin at 1."""
 
 
 def config() -> Config:
@@ -75,12 +87,14 @@ def config() -> Config:
 
 def settings_of(name: str, examples: Examples) -> SinglePathConfig:
     """The settings of a formulation's searches."""
+    chosen = FORMULATIONS[name]
+    if _WEIGHT.value is not None:
+        chosen = chosen | {"runtime_weight": _WEIGHT.value}
     return dataclasses.replace(
         search_settings(examples),
-        runtime_weight=_WEIGHT.value,
         random_networks=_NETWORKS.value,
         random_images=HELD_OUT_IMAGES,
-        **FORMULATIONS[name],
+        **chosen,
     )
 
 
@@ -197,7 +211,7 @@ def prepare() -> Bench:
     return Bench(context, space, costs, limit.limit)
 
 
-def description(bench: Bench) -> Iterator[str]:
+def description(bench: Bench, names: Sequence[str]) -> Iterator[str]:
     """What the numbers were made with."""
     config, space, table = bench.context.config, bench.space, bench.context.table
     settings = settings_of("random search", bench.context.examples)
@@ -208,9 +222,13 @@ def description(bench: Bench) -> Iterator[str]:
     )
     yield (
         f"searches of {STEPS.value} steps of {settings.batch_size} images, the first "
-        f"{settings.warmup_share:.0%} without runtime, whose weight is "
-        f"{settings.runtime_weight:g}; random search evaluates {settings.random_networks} "
-        f"networks; found networks trained for {config.train.epochs:.2g} epochs"
+        f"{settings.warmup_share:.0%} without runtime; random search evaluates "
+        f"{settings.random_networks} networks; found networks trained for "
+        f"{config.train.epochs:.2g} epochs"
+    )
+    weights = {name: settings_of(name, bench.context.examples).runtime_weight for name in names}
+    yield "lambda: " + ", ".join(
+        f"{name} {weight:g}" for name, weight in weights.items() if name != "random search"
     )
     yield (
         f"runtime by the table of {table.device.processor}: {bench.costs.smallest():.4f} to "
@@ -219,22 +237,26 @@ def description(bench: Bench) -> Iterator[str]:
 
 
 def main(_: Sequence[str]) -> None:
+    names = _NAMES.value or list(FORMULATIONS)
+    if unknown := sorted(set(names) - set(FORMULATIONS)):
+        raise app.UsageError(f"--formulations: {unknown} are none of {list(FORMULATIONS)}.")
     budget = common.Budget()
     rewrite_no_graphs()
     bench = prepare()
     context, folder = bench.context, common.output_folder("single_path_formulations")
     settings = {
         "table": context.table.to_json(),
-        "search": dataclasses.asdict(settings_of("random search", context.examples)),
         "train": dataclasses.asdict(context.config.train),
         "limit": bench.limit_ms,
         "loops": LOOPS,
     }
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in FORMULATIONS}
-    for seed in range(SEEDS.value):
-        for name in FORMULATIONS:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in range(_FIRST.value, _FIRST.value + SEEDS.value):
+        for name in names:
             key = f"{name}/{seed}"
-            rows = common.Rows(folder / "runs" / f"{key.replace(' ', '_')}.json", settings)
+            search_of = dataclasses.asdict(settings_of(name, context.examples))
+            path = folder / "runs" / f"{key.replace(' ', '_')}.json"
+            rows = common.Rows(path, settings | {"search": search_of})
             if key not in rows:
                 if not budget.allows(key):
                     continue
@@ -246,7 +268,9 @@ def main(_: Sequence[str]) -> None:
                     f"search, {row['configurations']}"
                 )
             found[name].append(rows[key])
-    text = "\n".join([*description(bench), *single_path_tables.report(found), budget.summary()])
+    text = "\n".join(
+        [*description(bench, names), *single_path_tables.report(found), budget.summary()]
+    )
     files.write_text(folder / "formulations.txt", f"{text}\n")
     single_path_tables.figure_8(found).savefig(folder / "figure_8.svg")
     print(f"\n{text}\nfigure: {folder}/figure_8.svg")
