@@ -90,13 +90,12 @@ def variants(settings: TFNASConfig, target: float) -> dict[str, TFNASConfig]:
         "latency_exponent": EXPONENT,
     }
     c2 = {"objective": "linear", "latency_weight": weight / target}
-    changes: dict[str, dict[str, Any]] = {"paper": {}}
+    changes: dict[str, dict[str, Any]] = {"paper": {}, "shared weights": {"share_weights": True}}
     changes["second none"] = {"second_sampler": "none"}
     changes |= {f"depth {kind}": {"depth_space": kind} for kind in ("skip_in", "skip_out")}
     changes |= {"C1": c1, "C2": c2}
     for sampler in ("gumbel", "minimum", "maximum"):
         changes[f"second {sampler}"] = {"second_sampler": sampler}
-    changes["shared weights"] = {"share_weights": True}
     found = {}
     for name, change in changes.items():
         found[name] = dataclasses.replace(settings, **change)

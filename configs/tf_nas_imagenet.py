@@ -5,9 +5,9 @@ the architecture; SGD 0.025 with cosine decay, momentum 0.9, weight decay 1e-5; 
 decay 5e-4 on the architecture. Training from scratch: SGD 0.2, batch 512, 250 epochs with cosine
 decay, the first 5 of them rising, weight decay 1e-5, label smoothing 0.1, dropout 0.2. Unlike the
 paper's, SGD's momentum is Nesterov's, and training has neither drop-connect nor clipped gradients.
-The paper searches on 100 of the 1000 classes. So does --config.data.classes=100: drawn once, not the
-paper's. To train what it found on all classes, copy its `architecture.json` to a new
-work directory and run --stages=train,export there without `data.classes`.
+The paper searches on 100 of the 1000 classes. So does --config.data.classes=100: drawn once, not
+the paper's. To train what it found on all classes, copy its `architecture.json` to a new work
+directory and run --stages=train,export there without `data.classes`.
 Command: python -m keras_nas --config=configs/tf_nas_imagenet.py --workdir=runs/tf_nas_imagenet \
              --config.data.data_dir=FOLDER_OF_TFDS --config.limits.latency_ms=15
 Cost: 2805 blocks to measure, hours. The search of 90 epochs is days on one GPU, also with 100
