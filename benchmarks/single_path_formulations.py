@@ -74,9 +74,10 @@ FORMULATIONS: dict[str, dict[str, Any]] = {
     "random search": {"formulation": "random_search"},
 }  # fmt: skip
 """The settings of each. One lambda for all would compare nothing: what leaves a sigmoid's gates in
-the middle of the space shuts nearly all of a softmax's. So a single path has the one that brought
-a search with seed 0 next to the middle, of 3, 2 and 1; multi-path, which ended next to the smallest
-network with 3, 1, 0.25 and 0.06 alike, the last. The seeds that are compared begin at 1."""
+the middle of the space shuts nearly all of a softmax's. Those of sigmoid and softmax on a single
+path left searches with seed 0 away from both ends. Multi-path ended next to the smallest network
+with 3, 1 and 0.25 (softmax with 0.06 too) and has the smallest that was tried; 2 for
+straight-through lies between them, untried. The seeds that are compared begin at 1."""
 
 
 def config() -> Config:

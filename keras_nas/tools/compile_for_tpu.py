@@ -123,12 +123,8 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     batch = row["batch_per_core"]
-    first = (
-        row["step"],
-        row["topology"],
-        str(batch),
-        row.get("effort", "O2"),
-    )  # older results lack it
+    effort = row.get("effort", "O2")  # libtpu's default, which older results do not name
+    first = (row["step"], row["topology"], str(batch), effort)
     if "refused" in row:
         return (*first, row["refused"], *[""] * (len(_COLUMNS) - len(first) - 1))
     used, available = row["memory_bytes"] / 2**30, row["chip_bytes"] / 2**30

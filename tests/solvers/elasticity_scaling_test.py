@@ -205,8 +205,8 @@ def test_the_best_neighbour_takes_the_place_of_excluded_widths():
         assert uneven_ms(found) == max(ms for ms in allowed if ms <= target_ms)
         assert tuple(found) not in excluded
         excluded.add(tuple(found))
-    everything = {tuple(LOW)}
-    assert use_up(LOW, LOW, LOW, uneven_ms, 100.0, everything).tolist() == LOW.tolist()
+    no_other = {tuple(LOW)}
+    assert use_up(LOW, LOW, LOW, uneven_ms, 100.0, no_other).tolist() == LOW.tolist()
 
 
 def test_nothing_is_used_up_beyond_bounds_or_target():
