@@ -11,7 +11,7 @@ directory and run --stages=train,export there without `data.classes`.
 Command: python -m keras_nas --config=configs/tf_nas_imagenet.py --workdir=runs/tf_nas_imagenet \
              --config.data.data_dir=FOLDER_OF_TFDS --config.limits.latency_ms=15
 Cost: 197 blocks to measure, in 26 covering networks; not timed. The search of 90 epochs is days on
-one GPU, also with 100 classes. Never run at full length by this project; on a CPU it is out of reach.
+one GPU, also with 100 classes. Never run at full length by this project; out of reach on a CPU.
 Expect: the paper's TF-NAS-A reaches 76.9% top-1 at 18 ms on the authors' GPU.
 """
 
