@@ -6,7 +6,9 @@
    / those of a bare `tf.function` loop over the same training step on tensors in memory. Both take
    turns, a compiled loop each; target 0.95.
 2. How often the loop is traced on two logical devices, a shorter last loop included; target 1.
-3. Seconds from the command to the first finished loop of the quickstart's first training, and again
+3. Time of the engine's loops where the C library keeps freed memory (`tpu.host_memory`) / with the
+   threshold of 128 kB that TensorFlow sets, in turns.
+4. Seconds from the command to the first finished loop of the quickstart's first training, and again
    after a kill; targets 15 and 10. CPU seconds stand beside them: on a busy machine these count.
 """
 
@@ -29,6 +31,7 @@ from keras_nas.journal import read_events
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from tpu.engine import run_phase
+from tpu.host_memory import keep_freed_memory
 from tpu.loop import CompiledLoop
 from tpu.phase import Phase
 from tpu.record import Watch
@@ -38,7 +41,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 12, "Loops of each kind.", lower_bound=
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in a loop.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks/engine", "Folder.")
 _TABLE = flags.DEFINE_string("table", "", "Latency table of the quickstart; measured if missing.")
-_PARTS = flags.DEFINE_list("parts", ["loop", "traces", "start"], "What to measure.")
+_PARTS = flags.DEFINE_list("parts", ["loop", "traces", "memory", "start"], "What to measure.")
 
 
 class Caught(Exception):
@@ -106,6 +109,33 @@ def loop_ratio(folder: Path) -> None:
         )
 
 
+def memory_ratio(folder: Path) -> None:
+    """Times the engine's loops with freed memory kept, and given back to the system, in turns."""
+    steps = _STEPS.value
+    phase = training_phase(strategy_for("cpu"), folder)
+    phase = dataclasses.replace(phase, steps=steps * (4 * _ROUNDS.value + 1))
+    loop = CompiledLoop(phase, strategy_for("cpu"), 0)
+    loop(0, steps)  # traced and compiled here
+    first, ratios = steps, []
+    for _ in range(_ROUNDS.value):
+        seconds = {}
+        for kept in (2**17, 2**30):
+            keep_freed_memory(kept)
+            loop(first, steps)  # takes what it will keep
+            began = [clock() for clock in (time.perf_counter, time.process_time)]
+            loop(first + steps, steps)
+            after = [clock() for clock in (time.perf_counter, time.process_time)]
+            seconds[kept] = [b - a for a, b in zip(began, after, strict=True)]
+            first += 2 * steps
+        ratios.append([b / a for a, b in zip(seconds[2**17], seconds[2**30], strict=True)])
+    for name, values in zip(("wall clock", "CPU time"), zip(*ratios, strict=True), strict=True):
+        low, middle, high = statistics.quantiles(values, n=4)
+        print(
+            f"time of a loop, memory kept / given back, {name}: {middle:.3f} ({low:.3f} to "
+            f"{high:.3f}), {len(values)} pairs of {steps} steps"
+        )
+
+
 def count_traces() -> None:
     """Counts traces on two logical devices."""
     strategy = strategy_for("cpu", num_devices=2)
@@ -169,6 +199,8 @@ def main(_) -> None:
         count_traces()
     if "loop" in _PARTS.value:
         loop_ratio(output / f"loop-{os.getpid()}")
+    if "memory" in _PARTS.value:
+        memory_ratio(output / f"memory-{os.getpid()}")
     if "start" in _PARTS.value:
         start_and_resume(output)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tpu.distribution import divided
 from tpu.failures import clear_memory_errors
+from tpu.host_memory import keep_freed_memory
 from tpu.phase import Metrics
 
 EvaluationStep = Callable[[Any], dict[str, tf.Tensor]]
@@ -129,4 +130,6 @@ def _filled_up(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy, batch
         whole = tf.nest.map_structure(filled, element)
         return whole if len(whole) > 1 else whole[0], tf.range(full) < count
 
-    return divided(dataset.map(fill_up, num_parallel_calls=tf.data.AUTOTUNE), strategy)
+    batches = iter(divided(dataset.map(fill_up, num_parallel_calls=tf.data.AUTOTUNE), strategy))
+    keep_freed_memory()
+    return batches

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu.distribution import divided
+from tpu.host_memory import keep_freed_memory
 from tpu.phase import RESERVED_METRICS, Metrics, Phase
 
 
@@ -45,6 +46,7 @@ class CompiledLoop:
         shape = tf.nest.flatten(dataset.element_spec)[0].shape
         self.batch_size: int | None = shape[0] if shape.rank else None
         self._batches = iter(divided(dataset, strategy))
+        keep_freed_memory()
         self._names: list[str] = []
         # XLA does not know iterators, so it gets the step and not the loop.
         self._step = self._row

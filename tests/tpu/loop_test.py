@@ -1,3 +1,6 @@
+import resource
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -43,3 +46,16 @@ def test_metrics_that_break_the_contract_are_an_error(counting, tmp_path, metric
 
     with pytest.raises(ValueError, match=message):
         run_phase(counting(step=step), CPU, tmp_path)
+
+
+def test_memory_that_a_step_frees_is_used_again(counting, tmp_path):
+    run_phase(counting(), CPU, tmp_path)
+
+    def page_faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            np.ones(4_000_000, np.uint8)  # about 1000 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    page_faults()
+    assert page_faults() < 5_000
