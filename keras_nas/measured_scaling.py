@@ -1,9 +1,9 @@
 """Closes the loop from the device back to elasticity-scaling, so that the measured network keeps T.
 
 As `measured_projection`, for spaces with free widths: where the measured network misses the limit,
-or leaves more than a percent of it unused, the table is refitted on it by one factor and the widths
-are scaled again. The result keeps the limit exactly by the table as it was refitted last, and on
-the device. Nothing is trained in between.
+or leaves more than a percent of it unused, the table is refitted on it by one factor, and the
+network is chosen and its widths are scaled again. The result keeps the limit exactly by the table
+as it was refitted last, and on the device. Nothing is trained in between.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ScalingRound(MeasuredNetwork):
 
 
 def scaled(
-    latency: WidthLatency, network: Network, target_ms: float, excluded: Sequence[Widths] = ()
+    latency: WidthLatency, network: Network, target_ms: float, excluded: Sequence[Network] = ()
 ) -> tuple[Network, float]:
     """The network scaled to a target, and its predicted latency, which keeps it exactly.
 
@@ -79,14 +79,15 @@ def scaled(
       latency: by width.
       network: to be scaled.
       target_ms: not to be exceeded.
-      excluded: widths that it is not to lead to, if others keep the target.
+      excluded: networks that it is not to lead to, if others keep the target.
 
     Raises:
       ValueError: it cannot keep the target.
     """
     operations, depths, widths = network
+    same_choices = [other[2] for other in excluded if other[:2] == network[:2]]
     widths, _ = scale_network(
-        latency, operations, depths, widths, target_ms, uses_up=True, excluded=excluded
+        latency, operations, depths, widths, target_ms, uses_up=True, excluded=same_choices
     )
     predicted_ms = check_network(latency, operations, depths, widths, target_ms)
     return (operations, depths, widths), predicted_ms
@@ -94,7 +95,7 @@ def scaled(
 
 def close_scaling_loop(
     latency: WidthLatency,
-    network: Network,
+    network_for: Callable[[float], Network],
     measure: Callable[[Architecture], tuple[float, float]],
     limit_ms: float,
     rounds: int,
@@ -103,7 +104,7 @@ def close_scaling_loop(
 
     Args:
       latency: by width.
-      network: that the search found.
+      network_for: a limit on the prediction, ms -> the network to be scaled to it.
       measure: a network's latency on the device, and its spread, ms.
       limit_ms: what measured plus spread has to keep.
       rounds: at most.
@@ -111,16 +112,16 @@ def close_scaling_loop(
     Returns:
       All rounds in order. Where scaling leads to a network that was measured before, a neighbour
       takes its place that uses the target about as well. It ends early when a round uses the limit,
-      or when the spread leaves no room for
-      more, or when there is no such neighbour.
+      or when the spread leaves no room for more, or when there is no such neighbour.
 
     Raises:
-      ValueError: the network cannot keep a target.
+      ValueError: no network keeps a target.
     """
     found: list[ScalingRound] = []
-    measured: list[Widths] = []
+    measured: list[Network] = []
     target_ms = limit_ms
     while len(found) < rounds:
+        network = network_for(target_ms)
         choice, predicted_ms = scaled(latency, network, target_ms)
         if _is_in(choice, measured):
             if any(row.keeps_limit and row.upper_ms >= (1 - UNUSED) * limit_ms for row in found):
@@ -128,7 +129,7 @@ def close_scaling_loop(
             choice, predicted_ms = scaled(latency, network, target_ms, measured)
             if _is_in(choice, measured) or predicted_ms < (1 - 2 * UNUSED) * target_ms:
                 break
-        measured.append(choice[2])
+        measured.append(choice)
         architecture = latency.space.architecture(*choice, "scaled")
         measured_ms, spread_ms = measure(architecture)
         newest = ScalingRound(
@@ -141,5 +142,7 @@ def close_scaling_loop(
     return found
 
 
-def _is_in(network: Network, measured: Sequence[Widths]) -> bool:
-    return any(np.array_equal(network[2], widths) for widths in measured)
+def _is_in(network: Network, measured: Sequence[Network]) -> bool:
+    return any(
+        network[:2] == other[:2] and np.array_equal(network[2], other[2]) for other in measured
+    )

@@ -57,7 +57,7 @@ def test_scaled_keeps_the_target_exactly(latency):
 def test_the_measured_network_keeps_the_limit(latency, factor, spread_ms):
     limit_ms = 2.3
     measure, measured = device(factor, spread_ms)
-    rounds = close_scaling_loop(latency, NETWORK, measure, limit_ms, 6)
+    rounds = close_scaling_loop(latency, lambda _: NETWORK, measure, limit_ms, 6)
     assert [row.architecture for row in rounds] == measured
     best = best_round(rounds)
     assert best.upper_ms <= limit_ms and best.refitted_ms <= limit_ms
@@ -72,14 +72,14 @@ def test_the_measured_network_keeps_the_limit(latency, factor, spread_ms):
 
 def test_the_first_network_is_the_scaled_one(latency):
     measure, measured = device(1.0)
-    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    rounds = close_scaling_loop(latency, lambda _: NETWORK, measure, 2.3, 6)
     assert len(rounds) == 1 and rounds[0].target_ms == 2.3
     assert measured[0].stages == SPACE.architecture(*scaled(latency, NETWORK, 2.3)[0]).stages
 
 
 def test_rounds_end_where_asked(latency):
     measure, _ = device(1.2)
-    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 1)
+    rounds = close_scaling_loop(latency, lambda _: NETWORK, measure, 2.3, 1)
     assert len(rounds) == 1
     with pytest.raises(ValueError, match="none of the 1 networks"):
         best_round(rounds)
@@ -88,7 +88,7 @@ def test_rounds_end_where_asked(latency):
 def test_no_network_is_measured_twice(latency):
     """A device that is much faster than its table: the widest network leaves some of the limit."""
     measure, measured = device(0.5)
-    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    rounds = close_scaling_loop(latency, lambda _: NETWORK, measure, 2.3, 6)
     assert len(rounds) == len(measured) == 2
     largest = sum(SPACE.largest_widths()[b, NETWORK[0][b]] for b in (0, 1, 3, 4))
     assert best_round(rounds).predicted_ms == pytest.approx(1 + largest / 100)
@@ -114,7 +114,7 @@ def test_a_neighbour_is_measured_where_scaling_leads_back():
         measured.append((architecture, ms))
         return ms, 0.0
 
-    rounds = close_scaling_loop(latency, network, measure, target_ms, 6)
+    rounds = close_scaling_loop(latency, lambda _: network, measure, target_ms, 6)
     assert len(rounds) >= 2 and rounds[0].predicted_ms == first_ms
     assert len({row.architecture for row in rounds}) == len(rounds)
     best = best_round(rounds)
@@ -124,7 +124,23 @@ def test_a_neighbour_is_measured_where_scaling_leads_back():
 def test_a_network_that_cannot_be_narrow_enough(latency):
     measure, _ = device(1.0, spread_ms=0.4)
     with pytest.warns(UserWarning, match="cannot bring"), pytest.raises(ValueError, match="above"):
-        close_scaling_loop(latency, NETWORK, measure, 2.21, 6)
+        close_scaling_loop(latency, lambda _: NETWORK, measure, 2.21, 6)
+
+
+def test_another_network_takes_the_place_of_one_that_is_too_wide(latency):
+    """The device is slower than its table by what the first network's widths cannot give."""
+    measure, measured = device(1.3)
+    smaller = ((0, 0, 0, 0, 0), (1, 1), SPACE.initial_widths())
+    asked = []
+
+    def network_for(target_ms):
+        asked.append(target_ms)
+        return NETWORK if target_ms > 2.1 else smaller
+
+    rounds = close_scaling_loop(latency, network_for, measure, 2.3, 6)
+    assert asked[0] == 2.3 and asked[1] < 2.1
+    assert [len(list(architecture.blocks())) for architecture in measured[:2]] == [4, 2]
+    assert best_round(rounds).architecture == measured[1]
 
 
 @pytest.mark.parametrize("field", ["format", "version", "method", "space_fingerprint"])
@@ -145,7 +161,7 @@ def test_the_found_network_is_read_back(field):
 def test_records(latency):
     limit = Limit("latency_ms", 2.3, 1.5, 2.0, 3.0)
     measure, _ = device(1.04)
-    rounds = close_scaling_loop(latency, NETWORK, measure, 2.3, 6)
+    rounds = close_scaling_loop(latency, lambda _: NETWORK, measure, 2.3, 6)
     best = best_round(rounds)
     found_ms = latency.network_ms(*NETWORK)
     scale = best.table_scale

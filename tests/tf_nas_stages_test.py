@@ -1,11 +1,14 @@
 """TF-NAS through the pipeline: from a latency table to an architecture that keeps the limit."""
 
+import copy
 import json
 import warnings
 
 import pytest
 
-from keras_nas import pipeline
+from keras_nas import pipeline, tf_nas_stages
+from keras_nas.config import LimitsConfig
+from keras_nas.context import Context
 from keras_nas.method_space import method_space, width_limit
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
@@ -76,3 +79,28 @@ def test_a_second_run_has_nothing_to_do(finished):
     said = []
     pipeline.run(config, folder, ["profile", "search", "project"], log=said.append)
     assert sum("up to date" in line for line in said) == 3
+
+
+def test_a_search_that_ends_in_a_network_too_wide_for_the_limit(finished, tmp_path):
+    folder, config, _ = finished
+    config = copy.deepcopy(config)
+    space = method_space(config)
+    table = LatencyTable.from_json((folder / "latency_table.json").read_text())
+    latency, _ = width_limit(space, table, config.limits)
+    largest = ((1, 1), (2,), space.smallest_widths())
+    config.limits = LimitsConfig(latency_ms=0.999 * latency.network_ms(*largest))
+    record = read(finished, "search.json")
+    record["end"] = {"alpha": [[0.4, 0.6], [0.1, 0.9]], "beta": [[0.2, 0.8]]}
+    record["found"] = json.loads(space.architecture(*largest).to_json())
+    (tmp_path / "search.json").write_text(json.dumps(record))
+    (tmp_path / "latency_table.json").write_text(table.to_json())
+    with pytest.warns(
+        UserWarning, match="at its smallest widths the network that the search found"
+    ):
+        outputs = tf_nas_stages.project(Context(config, tmp_path))
+    network = Architecture.from_json(outputs["architecture.json"])
+    operations, depths, widths = space.encode(network)
+    assert (operations, depths) == ((0, 1), (2,))  # the block with the least to lose
+    assert latency.network_ms(operations, depths, widths) <= config.limits.latency_ms
+    candidates = outputs["projection.json"]["candidates"]
+    assert [row["keeps_limits"] for row in candidates.values()] == [False, True]

@@ -179,13 +179,9 @@ class TFNASSupernet(keras.Model):
           kept: [B] whether the network has the block.
           name: of the network.
         """
-        space, widths = self.space, self.widths()
-        elastic: list[list[Any]] = [[] for _ in space.stages]
-        for b in np.flatnonzero(kept).tolist():
-            operation = int(operations[b])
-            block = space.block(b, operation, int(widths[b, operation]))
-            elastic[space.stage_of_block[b]].append(block)
-        return space.with_elastic([tuple(blocks) for blocks in elastic], name)
+        chosen = [int(operation) for operation in operations]
+        blocks = np.flatnonzero(kept).tolist()
+        return self.space.architecture_of_blocks(chosen, blocks, self.widths(), name)
 
     def extract(self, operations: Chosen, kept: Chosen) -> keras.Model:
         """The stand-alone network of `architecture`, with this supernet's weights.

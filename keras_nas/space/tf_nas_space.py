@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -169,10 +169,21 @@ class TFNASSpace(FreeWidthSpace):
         Raises:
           ValueError: wrong lengths, or a value outside the space.
         """
+        blocks = self.chosen_blocks(operations, depths)
+        return self.architecture_of_blocks(operations, blocks, widths, name)
+
+    def architecture_of_blocks(
+        self,
+        operations: Sequence[int],
+        blocks: Iterable[int],
+        widths: ArrayLike,
+        name: str = "network",
+    ) -> Architecture:
+        """The architecture with some blocks, given by number, ascending; see `architecture`."""
         array = self.check_widths(widths)
         elastic: list[list[Block]] = [[] for _ in self.stages]
-        for b in self.chosen_blocks(operations, depths):
-            block = self.block(b, operations[b], array[b, operations[b]])
+        for b in blocks:
+            block = self.block(b, operations[b], int(array[b, operations[b]]))
             elastic[self.stage_of_block[b]].append(block)
         return self.with_elastic(list(map(tuple, elastic)), name)
 
