@@ -28,7 +28,8 @@ from absl import app, flags
 
 from benchmarks import common
 from keras_nas import files
-from keras_nas.devices import Effort, HostDevice, timing
+from keras_nas.devices import HostDevice, timing
+from keras_nas.devices.measurement import NETWORK_EFFORT
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.experiment import staged_costs
 from keras_nas.export import PRECISIONS
@@ -53,9 +54,6 @@ RANGE = (0.05, 0.9)
 OVER = 0.02
 TILT_STEP = 0.25
 WAYS = ("measured", "exact", "lp", "argmax")
-EFFORT = Effort(rounds=3, min_processes=4, max_processes=4)
-"""Of the networks in the loops: the pipeline's own takes 20 rounds and up to 9 processes."""
-FINAL_EFFORT = Effort(rounds=3, min_processes=4, max_processes=4)
 
 
 def latency_table(space: SearchSpace, folder: Path) -> LatencyTable:
@@ -151,7 +149,7 @@ def close_all(
         if not wanted or not budget.allows(f"{len(wanted)} loops"):
             return found
         common.log(f"measuring {len(wanted)} projected networks")
-        for name, measured in measure(trials[0].table, wanted, EFFORT).items():
+        for name, measured in measure(trials[0].table, wanted).items():
             rows[name] = measured
 
 
@@ -177,11 +175,11 @@ def digest(architecture: Architecture) -> str:
 
 
 def measure(
-    table: LatencyTable, networks: Mapping[str, Architecture], effort: Effort
+    table: LatencyTable, networks: Mapping[str, Architecture]
 ) -> dict[str, tuple[float, float]]:
-    """Latency and spread of networks by name, ms, measured interleaved."""
+    """Latency and spread of networks by name, ms, measured interleaved, as the pipeline does."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = common.measured_runs(table, networks, Path(folder), effort)
+        runs = common.measured_runs(table, networks, Path(folder), NETWORK_EFFORT)
     ms = {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
     return {name: (value, timing.spread(runs, name) * value) for name, value in ms.items()}
 
@@ -215,7 +213,7 @@ def once_more(
     key = f"once more {sorted(networks)}"
     if key not in rows:
         common.log(f"measuring {len(networks)} networks once more")
-        rows[key] = {name: ms for name, (ms, _) in measure(table, networks, FINAL_EFFORT).items()}
+        rows[key] = {name: ms for name, (ms, _) in measure(table, networks).items()}
     return rows[key]
 
 
