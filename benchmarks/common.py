@@ -42,14 +42,14 @@ from keras_nas.resources import CostModel, LatencyTable
 from keras_nas.space import Architecture, SearchSpace
 
 GREY, COLOUR = ((0.286,) * 3, (0.353,) * 3), ((0.491, 0.482, 0.447), (0.247, 0.243, 0.262))
-DATASETS = {"fashion_mnist": ("fashion_mnist", *GREY), "cifar10": ("cifar10_jpeg", *COLOUR)}
+DATASETS = {"fashion_mnist": ("fashion_mnist", *GREY), "cifar10": ("cifar10", *COLOUR)}
 """Name in TFDS, mean and standard deviation of pixels."""
 RESOLUTION = {"fashion_mnist": 28, "cifar10": 32}
 TRAINING_IMAGES = {"fashion_mnist": 60_000, "cifar10": 50_000}
 
 _DATASET = flags.DEFINE_enum("dataset", "fashion_mnist", list(DATASETS), "What to train on.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets are prepared.")
-_SOURCE = flags.DEFINE_string("source", None, "In place of the data set's own, e.g. tfds:cifar10.")
+_SOURCE = flags.DEFINE_string("source", None, "In place of the data set's own, e.g. tfds:my_cifar.")
 _MINUTES = flags.DEFINE_float("minutes", 45.0, "No network begins after this.", lower_bound=0.0)
 _STEPS = flags.DEFINE_float(
     "steps_scale", 1.0, "Multiplies all numbers of training steps.", lower_bound=0.01

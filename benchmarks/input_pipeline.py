@@ -1,7 +1,7 @@
 """Training step fed by the input pipeline against the same step on tensors in memory.
 
     python -m benchmarks.input_pipeline --data=digits
-    python -m benchmarks.input_pipeline --data=tfds:cifar10_jpeg --data_dir=../shared/tfds
+    python -m benchmarks.input_pipeline --data=tfds:cifar10 --data_dir=DIR
 
 Each round times a few steps of every variant, in random order, so that a slow minute of the
 machine hits all of them alike. Ratios are taken within a round; printed are their median and

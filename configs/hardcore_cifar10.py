@@ -2,8 +2,8 @@
 
 Paper: HardCoRe-NAS (arXiv 2102.11646), Table 3 and section 4; smaller strides, shorter training.
 Command: python -m keras_nas --config=configs/hardcore_cifar10.py \
-             --workdir=runs/hardcore_cifar10 --config.data.data_dir=../shared/tfds
-      with TFDS' own copy: --config.data.source=tfds:cifar10
+             --workdir=runs/hardcore_cifar10 --config.data.data_dir=DIR
+      prepared under another name: --config.data.source=tfds:NAME
 Cost: made for a GPU, where it was not measured. Estimated from measured steps of 96 images (w-bar
 3.8 s, w* 2.5 s of processor time): w-bar 44 h, w* 14 h, fine-tuning 8 h of one core, so 1.5 to 3
 days on 2 CPU cores.
@@ -41,7 +41,7 @@ def get_config() -> Config:
             },
         ),
         data=DataConfig(
-            source="tfds:cifar10_jpeg",
+            source="tfds:cifar10",
             crop="pad",
             padding=4,
             flip=True,

@@ -2,7 +2,7 @@
 
 Paper: HardCoRe-NAS (arXiv 2102.11646), Table 3 and section 4; smaller strides, shorter training.
 Command: python -m keras_nas --config=configs/hardcore_fashion_mnist.py \
-             --workdir=runs/hardcore_fashion_mnist --config.data.data_dir=../shared/tfds
+             --workdir=runs/hardcore_fashion_mnist --config.data.data_dir=DIR
 Cost: estimated from measured steps of 96 images (w-bar 1.5 s, w* 1.3 s of processor time): w-bar
 5.2 h, w* 2.6 h, the rest about 1 h of one core, so 5 to 9 h on 2 CPU cores. GPU: not measured.
 Expect: not measured at full length. `benchmarks/search_against_random.py` measures a smaller size.

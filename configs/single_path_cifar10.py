@@ -2,8 +2,8 @@
 
 Paper: Single-Path NAS (arXiv 1904.02877), section 3; smaller strides, a longer search.
 Command: python -m keras_nas --config=configs/single_path_cifar10.py \
-             --workdir=runs/single_path_cifar10 --config.data.data_dir=../shared/tfds
-      with TFDS' own copy: --config.data.source=tfds:cifar10
+             --workdir=runs/single_path_cifar10 --config.data.data_dir=DIR
+      prepared under another name: --config.data.source=tfds:NAME
 Cost: not measured; made for a GPU, out of reach of 2 CPU cores.
 Expect: not measured at full length.
 """
@@ -43,7 +43,7 @@ def get_config() -> Config:
             },
         ),
         data=DataConfig(
-            source="tfds:cifar10_jpeg",
+            source="tfds:cifar10",
             crop="pad",
             padding=4,
             flip=True,

@@ -2,7 +2,7 @@
 
 Paper: Single-Path NAS (arXiv 1904.02877), section 3; smaller strides, a shorter search.
 Command: python -m keras_nas --config=configs/single_path_fashion_mnist.py \
-             --workdir=runs/single_path_fashion_mnist --config.data.data_dir=../shared/tfds
+             --workdir=runs/single_path_fashion_mnist --config.data.data_dir=DIR
 Other formulations of the search, to compare with (`keras_nas/config/single_path.py`):
              --config.single_path.relaxation=straight_through
              --config.single_path.formulation=multi_path --config.single_path.relaxation=softmax

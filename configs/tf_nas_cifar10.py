@@ -2,8 +2,8 @@
 
 Paper: TF-NAS (arXiv 2008.05314), Table 1 and section 4; smaller strides.
 Command: python -m keras_nas --config=configs/tf_nas_cifar10.py \
-             --workdir=runs/tf_nas_cifar10 --config.data.data_dir=../shared/tfds
-      with TFDS' own copy: --config.data.source=tfds:cifar10
+             --workdir=runs/tf_nas_cifar10 --config.data.data_dir=DIR
+      prepared under another name: --config.data.source=tfds:NAME
 Cost: not measured; made for a GPU, out of reach of 2 CPU cores.
 Expect: not measured at full length. `benchmarks/tf_nas_findings.py --dataset=cifar10` measures a
 smaller size.
@@ -54,7 +54,7 @@ def get_config() -> Config:
             },
         ),
         data=DataConfig(
-            source="tfds:cifar10_jpeg",
+            source="tfds:cifar10",
             crop="pad",
             padding=4,
             flip=True,

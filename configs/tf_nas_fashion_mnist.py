@@ -2,7 +2,7 @@
 
 Paper: TF-NAS (arXiv 2008.05314), Table 1 and section 4; smaller strides, a shorter search.
 Command: python -m keras_nas --config=configs/tf_nas_fashion_mnist.py \
-             --workdir=runs/tf_nas_fashion_mnist --config.data.data_dir=../shared/tfds
+             --workdir=runs/tf_nas_fashion_mnist --config.data.data_dir=DIR
 Cost: not measured; a search of this length is made for a GPU, and takes days on 2 CPU cores.
 Expect: not measured at full length. `benchmarks/tf_nas_findings.py` measures a smaller size.
 """
