@@ -7,8 +7,10 @@ Other formulations of the search, to compare with (`keras_nas/config/single_path
              --config.single_path.relaxation=straight_through
              --config.single_path.formulation=multi_path --config.single_path.relaxation=softmax
              --config.single_path.formulation=random_search
-Cost: not measured at full length.
-Expect: not measured at full length.
+Cost: not measured at full length. Estimated from measured steps of 96 images on one core (search
+2.1 s, training 1.4 s): search 5 hours, training 6 hours; the latency table took 36 s.
+Expect: accuracy not measured at full length. A run of 120 steps of search and 63 of training went
+through all stages; its network was measured 1.6% below its limit of 1.463 ms.
 """
 
 from keras_nas.config import (
