@@ -7,6 +7,7 @@ import datetime
 import json
 import math
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ UNIT = "ms"
 
 NETWORK_EFFORT = Effort(rounds=20, min_processes=5, max_processes=9, target_error=0.005)
 """One network is quickly timed, and its value decides whether the limit is kept."""
+DISTURBED = 0.03
+"""Spread between processes / latency from which on something else must be using the device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +109,9 @@ def measure_network(
 
     Raises:
       DeviceError: the device failed.
+
+    Warns:
+      UserWarning: times differ by more than `DISTURBED` between processes.
     """
     with tempfile.TemporaryDirectory() as folder:
         network_path, reference_path = Path(folder, "network.tflite"), Path(folder, "ref.tflite")
@@ -115,9 +121,17 @@ def measure_network(
             device, {"network": network_path}, reference_path, effort, on_progress=on_progress
         )
     samples = timing.ratios(runs, "network") * reference_ms  # [processes]
+    latency_ms, spread_ms = float(np.median(samples)), float(np.std(samples, ddof=1))
+    if spread_ms > DISTURBED * latency_ms:
+        warnings.warn(
+            f"the network's latency differs by {spread_ms / latency_ms:.1%} between processes: "
+            f"something else was using {device.describe().name}. Let it be idle; to measure the "
+            "final network again, delete measurement.json and run again.",
+            stacklevel=2,
+        )
     return Measurement(
-        latency_ms=float(np.median(samples)),
-        spread_ms=float(np.std(samples, ddof=1)),
+        latency_ms=latency_ms,
+        spread_ms=spread_ms,
         samples_ms=tuple(map(float, samples)),
         raw_ms=timing.raw_ms(runs, "network"),
         reference_ms=reference_ms,

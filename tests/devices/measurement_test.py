@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ DEVICE = DeviceDescription("host", "Chip 9", 2, "Linux x86_64", "LiteRT", "2.3.0
 
 
 class KnownDevice:
-    """Process p gives ratio 2, 3 and 7, at a reference of 4 ms."""
+    """Process p gives one of three ratios, at a reference of 4 ms."""
 
     threads = 2
+
+    def __init__(self, ratios=(2.0, 3.0, 7.0)):
+        self._ratios = ratios
 
     def describe(self):
         return DEVICE
@@ -23,14 +27,30 @@ class KnownDevice:
     def run(self, models, reference, *, rounds, seed, on_round):
         assert reference.read_bytes() == b"reference"
         assert [path.read_bytes() for path in models.values()] == [b"network"]
-        value = (2.0, 3.0, 7.0)[seed]
+        value = self._ratios[seed]
         return Run({"network": [4 * value] * rounds}, {"network": [4.0] * rounds})
+
+
+def measured(device):
+    effort = Effort(rounds=2, min_processes=3, max_processes=3)
+    return measure_network(device, b"network", b"reference", 0.5, effort=effort)
 
 
 @pytest.fixture
 def measurement():
-    effort = Effort(rounds=2, min_processes=3, max_processes=3)
-    return measure_network(KnownDevice(), b"network", b"reference", 0.5, effort=effort)
+    with pytest.warns(UserWarning, match="differs by 88.2% between processes"):
+        return measured(KnownDevice())
+
+
+@pytest.mark.parametrize(
+    ("ratios", "warned"), [((1.0, 1.01, 1.05), False), ((1.0, 1.01, 1.07), True)]
+)
+def test_a_disturbed_device_is_told(ratios, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        measured(KnownDevice(ratios))
+    said = [str(one.message) for one in caught]
+    assert any("something else was using host" in text for text in said) is warned
 
 
 def test_ratio_times_the_tables_reference(measurement):
