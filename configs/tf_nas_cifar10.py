@@ -4,9 +4,11 @@ Paper: TF-NAS (arXiv 2008.05314), Table 1 and section 4; smaller strides.
 Command: python -m keras_nas --config=configs/tf_nas_cifar10.py \
              --workdir=runs/tf_nas_cifar10 --config.data.data_dir=DIR
       prepared under another name: --config.data.source=tfds:NAME
-Cost: not measured; made for a GPU, out of reach of 2 CPU cores.
-Expect: not measured at full length. `benchmarks/tf_nas_findings.py --dataset=cifar10` measures a
-smaller size.
+Cost: made for a GPU, where it was not measured; weeks on 2 CPU cores (measured: 5 s a step in the
+first epochs, then 53 s for two of weights and one of the architecture; latency table 10 minutes).
+Expect: accuracy not measured at full length. A run of 4 short epochs (1,000 fitted images) and 40
+steps of training went through all stages. `benchmarks/tf_nas_findings.py --dataset=cifar10`
+measures a smaller size.
 """
 
 from keras_nas.config import (
