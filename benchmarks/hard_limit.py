@@ -17,9 +17,7 @@ tilt of 0, 0.25, 0.5, ... at which the network of largest credits is over the li
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,9 +25,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import common
+from benchmarks.measured_networks import digest, measure
 from keras_nas import files
-from keras_nas.devices import HostDevice, timing
-from keras_nas.devices.measurement import NETWORK_EFFORT
+from keras_nas.devices import HostDevice
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.experiment import staged_costs
 from keras_nas.export import PRECISIONS
@@ -167,21 +165,6 @@ def closed_loop(trial: Trial, rows: common.Rows) -> list[Round]:
         return tuple(rows[digest(architecture)])
 
     return close_loop(trial.projector("exact"), [measured_ms], _ROUNDS.value)
-
-
-def digest(architecture: Architecture) -> str:
-    """Name of a network by its content."""
-    return hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]
-
-
-def measure(
-    table: LatencyTable, networks: Mapping[str, Architecture]
-) -> dict[str, tuple[float, float]]:
-    """Latency and spread of networks by name, ms, measured interleaved, as the pipeline does."""
-    with tempfile.TemporaryDirectory() as folder:
-        runs = common.measured_runs(table, networks, Path(folder), NETWORK_EFFORT)
-    ms = {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
-    return {name: (value, timing.spread(runs, name) * value) for name, value in ms.items()}
 
 
 def blind(trial: Trial, method: str) -> Choice | None:

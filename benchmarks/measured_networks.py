@@ -1,0 +1,29 @@
+"""Networks measured in fresh processes, as the pipeline does it, many at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks import common
+from keras_nas.devices import timing
+from keras_nas.devices.measurement import NETWORK_EFFORT
+from keras_nas.resources import LatencyTable
+from keras_nas.space import Architecture
+
+
+def digest(architecture: Architecture) -> str:
+    """Name of a network by its content."""
+    return hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]
+
+
+def measure(
+    table: LatencyTable, networks: Mapping[str, Architecture]
+) -> dict[str, tuple[float, float]]:
+    """Latency and spread of networks by name, ms, measured interleaved."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = common.measured_runs(table, networks, Path(folder), NETWORK_EFFORT)
+    ms = {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
+    return {name: (value, timing.spread(runs, name) * value) for name, value in ms.items()}

@@ -1,0 +1,135 @@
+"""Do networks of free widths keep their limit on the device? (TF-NAS' elasticity-scaling, measured)
+
+    python -m benchmarks.scaled_limit --output=runs/benchmarks/scaled_limit
+
+In the space of configs/tf_nas_quickstart.py, for limits spread over its range: random probabilities
+in place of a search's, the most probable network that widths can bring to the limit, scaled,
+measured, and scaled again as the pipeline does. At the end all networks are measured once more,
+interleaved, in fresh processes: that is what is compared with the limits. Run again, it goes on
+with what it did not reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import common
+from benchmarks.measured_networks import digest, measure
+from configs import tf_nas_quickstart
+from keras_nas import files
+from keras_nas.devices import Effort, HostDevice
+from keras_nas.devices.profile import build_latency_table
+from keras_nas.measured_projection import best_round
+from keras_nas.measured_scaling import Network, ScalingRound, close_scaling_loop
+from keras_nas.method_space import method_space
+from keras_nas.methods.tf_nas_projection import most_probable_within
+from keras_nas.resources import LatencyTable, WidthLatency
+from keras_nas.space import StagedSpace
+
+_COUNT = flags.DEFINE_integer("limits", 12, "How many limits.", lower_bound=1)
+
+CLASSES = 10
+RANGE = (0.05, 0.5)
+"""Limits lie between these shares of the way from the fastest to the slowest network. Above them
+the most probable network of random probabilities is often too shallow to use the limit."""
+
+
+def latency_table(space: StagedSpace, folder: Path) -> LatencyTable:
+    """The table in `folder`, built where it is not there yet."""
+    path = folder / "latency_table.json"
+    if not path.exists():
+        common.log("building the latency table")
+        device = tf_nas_quickstart.get_config().device
+        table = build_latency_table(
+            space,
+            CLASSES,
+            HostDevice(device.threads),
+            folder / "samples",
+            networks=device.calibration_networks,
+            effort=Effort(device.target_error, max_processes=device.max_processes),
+        )
+        files.write_text(path, table.to_json())
+    return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+
+
+def most_probable(latency: WidthLatency, seed: int) -> Callable[[float], Network]:
+    """A target, ms -> the most probable network of random probabilities, at initial widths."""
+    space, generator = latency.space, np.random.default_rng(seed)
+    depths = np.array(space.depths)  # [S, D]
+    alpha = generator.dirichlet(np.ones(len(space.operations)), len(space.stage_of_block))
+    beta = np.where(depths > 0, generator.dirichlet(np.ones(depths.shape[1]), len(depths)), 0.0)
+
+    def network_for(target_ms: float) -> Network:
+        choice = most_probable_within(latency, alpha, beta, target_ms)
+        return space.encode(space.architecture_of_blocks(*choice, space.initial_widths()))
+
+    return network_for
+
+
+def closed_loop(
+    table: LatencyTable, latency: WidthLatency, limit_ms: float, seed: int, rows: common.Rows
+) -> list[ScalingRound]:
+    """The pipeline's loop for one limit."""
+
+    def measure_ms(architecture):
+        name = digest(architecture)
+        if name not in rows:
+            rows[name] = measure(table, {name: architecture})[name]
+        return tuple(rows[name])
+
+    return close_scaling_loop(latency, most_probable(latency, seed), measure_ms, limit_ms, 6)
+
+
+def main(_: Sequence[str]) -> None:
+    budget = common.Budget()
+    space = method_space(tf_nas_quickstart.get_config())
+    folder = common.output_folder("scaled_limit")
+    table = latency_table(space, folder)
+    latency = WidthLatency.from_table(table, space, CLASSES)
+    fastest, slowest = latency.range_ms()
+    limits = fastest + np.linspace(*RANGE, _COUNT.value) * (slowest - fastest)
+    settings = {"table": table.date, "space": space.fingerprint(), "limits": _COUNT.value}
+    rows = common.Rows(folder / "scaled_limit.json", settings)
+    loops: dict[int, list[ScalingRound]] = {}
+    for number, limit_ms in enumerate(limits):
+        if not budget.allows(f"limit {number}"):
+            continue
+        common.log(f"limit {number}, {limit_ms:.4f} ms")
+        loops[number] = closed_loop(table, latency, limit_ms, number, rows)
+    found = {
+        number: best_round(rounds)
+        for number, rounds in loops.items()
+        if any(row.keeps_limit for row in rounds)
+    }
+    networks = {digest(row.architecture): row.architecture for row in found.values()}
+    key = f"once more {sorted(networks)}"
+    if networks and key not in rows:
+        common.log(f"measuring {len(networks)} networks once more")
+        rows[key] = {name: ms for name, (ms, _) in measure(table, networks).items()}
+    print(f"\n{space.name} at {space.resolution}x{space.resolution}, {table.method}")
+    print(f"{'limit ms':>9}{'predicted / limit':>19}{'measured / limit':>18}   rounds")
+    ratios = []
+    for number, rounds in loops.items():
+        steps = ", ".join(f"{row.measured_ms / row.limit_ms:.3f}" for row in rounds)
+        if number not in found:
+            print(f"{limits[number]:9.4f}{'none keeps it':>37}   {steps}")
+            continue
+        best = found[number]
+        ratios.append(rows[key][digest(best.architecture)] / best.limit_ms)
+        predicted = best.refitted_ms / best.limit_ms
+        print(f"{limits[number]:9.4f}{predicted:19.4f}{ratios[-1]:18.4f}   {steps}")
+    if ratios:
+        over = np.array(ratios) > 1
+        print(
+            f"over the limit {over.sum()} of {len(ratios)}, worst {max(max(ratios) - 1, 0):+.2%}; "
+            f"unused in the mean {1 - np.mean(ratios):.2%}, median {1 - np.median(ratios):.2%}"
+        )
+    print(budget.summary())
+
+
+if __name__ == "__main__":
+    app.run(main)
