@@ -28,6 +28,15 @@ RESULTS = (
 )  # fmt: skip
 
 
+def result_names(config: Config) -> list[str]:
+    """Names of the files that an experiment may leave, each once.
+
+    A device may have the name of a precision, whose network is in the list already.
+    """
+    names = (of_device(result, device) for result in RESULTS for device in config.devices())
+    return list(dict.fromkeys(names))
+
+
 def gather(
     config: Config, find: Callable[[str], AnyPath], class_names: Sequence[str]
 ) -> ReportData:
@@ -81,7 +90,7 @@ def gather(
         table=files.read_json(table_path, "latency table"),
         files=[
             (name, find(name).stat().st_size)
-            for name in (of_device(result, d) for result in RESULTS for d in config.devices())
+            for name in result_names(config)
             if find(name).exists()
         ],
         settings=flatten(config),

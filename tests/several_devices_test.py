@@ -9,6 +9,7 @@ import pytest
 from keras_nas import pipeline, stages
 from keras_nas.config import DeviceConfig, LimitsConfig, OtherDeviceConfig
 from keras_nas.experiment import OtherLatency, limited_resources, load_space, staged_costs
+from keras_nas.report_files import result_names
 from keras_nas.stage_list import stages_of
 
 LATENCIES = ["latency_ms", "latency_ms@small"]
@@ -53,6 +54,13 @@ def test_every_device_is_a_resource_with_its_limit(config, tiny_table, small_tab
             table.latency_ms(architecture, space.input_shape, 10)
         )
     assert staged_costs(space, models).block_costs.shape[0] == 3
+
+
+def test_a_device_with_the_name_of_a_precision_lists_its_file_once(config):
+    config.other_devices = {"int8": config.other_devices["small"]}
+    names = result_names(config)
+    assert {"network_int8.tflite", "latency_table_int8.json"} < set(names)
+    assert len(set(names)) == len(names)
 
 
 def test_limits_that_no_network_keeps_on_all_devices_are_refused(config, tiny_table, small_table):
