@@ -24,6 +24,11 @@ from keras_nas.journal import read_events
 
 _EXPERIMENT = flags.DEFINE_string("experiment", "tests/tiny_config.py", "Configuration file.")
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks/two_hosts", "Folder.")
+_OVERRIDES = flags.DEFINE_multi_string(
+    "override",
+    ["supernet.batch_size=16"],
+    "FIELD=VALUE of the configuration; that of the tiny one does not divide among two hosts.",
+)
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "For each run.", lower_bound=0.0)
 
 TOLERANCE = 1e-4
@@ -85,6 +90,7 @@ def main(_) -> None:
     arguments = [
         f"--config={_EXPERIMENT.value}", "--config.save_every_seconds=0",
         "--config.projection.rounds=0", "--config.accelerator=cpu",
+        *(f"--config.{override}" for override in _OVERRIDES.value),
     ]  # fmt: skip
     if run(arguments, folders["alone"]):
         raise RuntimeError(f"the run on one host ended in an error; see {folders['alone']}.log")

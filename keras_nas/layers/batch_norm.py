@@ -125,9 +125,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def move_averages(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """Moves the running statistics toward a batch's `mean` and `variance`, each [C].
 
-        All replicas move their own: the batch's are the same on all of them.
+        All replicas move their own: the batch's are the same on all of them. Outside of replicas,
+        where statistics are re-estimated, all move together.
         """
         for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            if tf.distribute.in_cross_replica_context():
+                moved = (1.0 - self.momentum) * (average.value - now)
+                average.assign(average.value - moved)
+                continue
             # Half the operations of an assignment to trace, and no reduction over replicas.
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=average.value.handle,

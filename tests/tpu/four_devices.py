@@ -29,6 +29,7 @@ from keras_nas.methods.classification import train_classifier
 from keras_nas.methods.runtime import Runtime
 from keras_nas.methods.tf_nas_weights import PathSGD
 from keras_nas.models import build_network
+from keras_nas.models.batch_norm_statistics import reestimate_batch_norm
 from keras_nas.space import ElasticStage, Head, SearchSpace, Stem
 from keras_nas.training.mixup import mixup
 from tpu.distribution import divided
@@ -55,6 +56,19 @@ def on_four(function, *batches):
 def joined(result):
     """[R, n, ...] -> [R * n, ...]"""
     return result.reshape(-1, *result.shape[2:])
+
+
+def check_batch_norm_is_reestimated():
+    images = np.random.default_rng(0).normal(2.0, 3.0, (8, 4, 4, 3)).astype(np.float32)
+    found = []
+    for strategy in (ONE, FOUR):
+        with strategy.scope():
+            layer = FusedBatchNormalization(epsilon=1e-3)
+            model = keras.Sequential([keras.Input((4, 4, 3)), layer])
+            reestimate_batch_norm(model, lambda x, model=model: model(x, training=True), [images])
+        found.append([layer.moving_mean.numpy(), layer.moving_variance.numpy()])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][0], images.mean(axis=(0, 1, 2)), rtol=1e-5)
 
 
 def check_the_strategy_is_shared_and_checked():
