@@ -6,20 +6,24 @@
    / those of a bare `tf.function` loop over the same training step on tensors in memory. Both take
    turns, a compiled loop each; target 0.95.
 2. How often the loop is traced on two logical devices, a shorter last loop included; target 1.
-3. Time of the engine's loops where the C library keeps freed memory (`tpu.host_memory`) / with the
-   threshold of 128 kB that TensorFlow sets, in turns.
+3. CPU time of the engine's loops where the C library keeps freed memory (`tpu.host_memory`) / with
+   the threshold that TensorFlow sets, in processes that take turns.
 4. Seconds from the command to the first finished loop of the quickstart's first training, and again
    after a kill; targets 15 and 10. CPU seconds stand beside them: on a busy machine these count.
 """
 
+import contextlib
 import dataclasses
+import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import tensorflow as tf
 from absl import app, flags
@@ -31,7 +35,6 @@ from keras_nas.journal import read_events
 from keras_nas.methods import hardcore_nas
 from keras_nas.methods.runtime import Runtime
 from tpu.engine import run_phase
-from tpu.host_memory import keep_freed_memory
 from tpu.loop import CompiledLoop
 from tpu.phase import Phase
 from tpu.record import Watch
@@ -42,6 +45,9 @@ _STEPS = flags.DEFINE_integer("steps", 10, "Steps in a loop.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks/engine", "Folder.")
 _TABLE = flags.DEFINE_string("table", "", "Latency table of the quickstart; measured if missing.")
 _PARTS = flags.DEFINE_list("parts", ["loop", "traces", "memory", "start"], "What to measure.")
+_MEMORY_WORKER = flags.DEFINE_enum(
+    "memory_worker", None, ["kept", "given back"], "Be a process of the part `memory`."
+)
 
 
 class Caught(Exception):
@@ -109,31 +115,39 @@ def loop_ratio(folder: Path) -> None:
         )
 
 
-def memory_ratio(folder: Path) -> None:
-    """Times the engine's loops with freed memory kept, and given back to the system, in turns."""
-    steps = _STEPS.value
+def memory_worker(kept: bool, folder: Path) -> None:
+    """Prints user and system seconds of a compiled loop after the first, and this process' peak."""
     phase = training_phase(strategy_for("cpu"), folder)
-    phase = dataclasses.replace(phase, steps=steps * (4 * _ROUNDS.value + 1))
-    loop = CompiledLoop(phase, strategy_for("cpu"), 0)
-    loop(0, steps)  # traced and compiled here
-    first, ratios = steps, []
+    phase = dataclasses.replace(phase, steps=2 * _STEPS.value)
+    with contextlib.nullcontext() if kept else mock.patch("tpu.loop.keep_freed_memory"):
+        loop = CompiledLoop(phase, strategy_for("cpu"), 0)
+    loop(0, _STEPS.value)  # traced and compiled here
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    loop(_STEPS.value, _STEPS.value)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    print(json.dumps([*seconds, after.ru_maxrss / 1024]))
+
+
+def memory_ratio(output: Path) -> None:
+    """Processes that keep freed memory and ones that leave TensorFlow's threshold, in turns."""
+    command = [sys.executable, "-m", "benchmarks.engine", f"--steps={_STEPS.value}"]
+    rows: dict[str, list[list[float]]] = {"kept": [], "given back": []}
     for _ in range(_ROUNDS.value):
-        seconds = {}
-        for kept in (2**17, 2**30):
-            keep_freed_memory(kept)
-            loop(first, steps)  # takes what it will keep
-            began = [clock() for clock in (time.perf_counter, time.process_time)]
-            loop(first + steps, steps)
-            after = [clock() for clock in (time.perf_counter, time.process_time)]
-            seconds[kept] = [b - a for a, b in zip(began, after, strict=True)]
-            first += 2 * steps
-        ratios.append([b / a for a, b in zip(seconds[2**17], seconds[2**30], strict=True)])
-    for name, values in zip(("wall clock", "CPU time"), zip(*ratios, strict=True), strict=True):
-        low, middle, high = statistics.quantiles(values, n=4)
-        print(
-            f"time of a loop, memory kept / given back, {name}: {middle:.3f} ({low:.3f} to "
-            f"{high:.3f}), {len(values)} pairs of {steps} steps"
-        )
+        for name, found in rows.items():
+            arguments = [f"--memory_worker={name}", f"--output={output}"]
+            lines = subprocess.check_output([*command, *arguments], text=True).splitlines()
+            found.append(json.loads(lines[-1]))
+    for name, found in rows.items():
+        user, system, peak = (statistics.median(column) for column in zip(*found, strict=True))
+        print(f"memory {name}: {user:.2f} s user, {system:.2f} s system, peak {peak:.0f} MiB")
+    pairs = zip(rows["kept"], rows["given back"], strict=True)
+    ratios = sorted(sum(kept[:2]) / sum(given[:2]) for kept, given in pairs)
+    middle, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+    print(
+        f"CPU time of {_STEPS.value} steps, memory kept / given back: {middle:.3f} ({low:.3f} to "
+        f"{high:.3f}), {len(ratios)} pairs"
+    )
 
 
 def count_traces() -> None:
@@ -195,12 +209,15 @@ def start_and_resume(output: Path) -> None:
 def main(_) -> None:
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
+    if _MEMORY_WORKER.value:
+        memory_worker(_MEMORY_WORKER.value == "kept", output / f"memory-{os.getpid()}")
+        return
     if "traces" in _PARTS.value:
         count_traces()
     if "loop" in _PARTS.value:
         loop_ratio(output / f"loop-{os.getpid()}")
     if "memory" in _PARTS.value:
-        memory_ratio(output / f"memory-{os.getpid()}")
+        memory_ratio(output)
     if "start" in _PARTS.value:
         start_and_resume(output)
 

@@ -17,6 +17,7 @@ tilt of 0, 0.25, 0.5, ... at which the network of largest credits is over the li
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import common
-from benchmarks.measured_networks import digest, measure
-from keras_nas import files
+from benchmarks.measured_networks import digest, kept_table, measure
 from keras_nas.devices import HostDevice
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.experiment import staged_costs
@@ -54,20 +54,10 @@ TILT_STEP = 0.25
 WAYS = ("measured", "exact", "lp", "argmax")
 
 
-def latency_table(space: SearchSpace, folder: Path) -> LatencyTable:
-    """The table in `folder`, built where it is not there yet."""
-    path = folder / "latency_table.json"
-    if not path.exists():
-        common.log("building the latency table")
-        table = build_latency_table(
-            space,
-            _CLASSES.value,
-            HostDevice(_THREADS.value),
-            folder / "samples",
-            precision=_PRECISION.value,
-        )
-        files.write_text(path, table.to_json())
-    return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+def latency_table(space: SearchSpace, samples: Path) -> LatencyTable:
+    """Of this machine, by the flags."""
+    device = HostDevice(_THREADS.value)
+    return build_latency_table(space, _CLASSES.value, device, samples, precision=_PRECISION.value)
 
 
 def random_credits(
@@ -215,7 +205,7 @@ def main(_: Sequence[str]) -> None:
     budget = common.Budget()
     space = dataclasses.replace(SPACES[_SPACE.value], resolution=_RESOLUTION.value)
     folder = common.output_folder("hard_limit")
-    table = latency_table(space, folder)
+    table = kept_table(folder, functools.partial(latency_table, space))
     trials = [Trial(space, table, number) for number in range(_COUNT.value)]
     rows = common.Rows(
         folder / "hard_limit.json",

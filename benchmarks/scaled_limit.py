@@ -11,6 +11,7 @@ with what it did not reach.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,9 +19,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import common
-from benchmarks.measured_networks import digest, measure
+from benchmarks.measured_networks import digest, kept_table, measure
 from configs import tf_nas_quickstart
-from keras_nas import files
 from keras_nas.devices import Effort, HostDevice
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.measured_projection import best_round
@@ -38,22 +38,17 @@ RANGE = (0.05, 0.5)
 the most probable network of random probabilities is often too shallow to use the limit."""
 
 
-def latency_table(space: StagedSpace, folder: Path) -> LatencyTable:
-    """The table in `folder`, built where it is not there yet."""
-    path = folder / "latency_table.json"
-    if not path.exists():
-        common.log("building the latency table")
-        device = tf_nas_quickstart.get_config().device
-        table = build_latency_table(
-            space,
-            CLASSES,
-            HostDevice(device.threads),
-            folder / "samples",
-            networks=device.calibration_networks,
-            effort=Effort(device.target_error, max_processes=device.max_processes),
-        )
-        files.write_text(path, table.to_json())
-    return LatencyTable.from_json(files.read_text(path, "latency table"), str(path))
+def latency_table(space: StagedSpace, samples: Path) -> LatencyTable:
+    """Of this machine, as the configuration asks for."""
+    device = tf_nas_quickstart.get_config().device
+    return build_latency_table(
+        space,
+        CLASSES,
+        HostDevice(device.threads),
+        samples,
+        networks=device.calibration_networks,
+        effort=Effort(device.target_error, max_processes=device.max_processes),
+    )
 
 
 def most_probable(latency: WidthLatency, seed: int) -> Callable[[float], Network]:
@@ -88,7 +83,7 @@ def main(_: Sequence[str]) -> None:
     budget = common.Budget()
     space = method_space(tf_nas_quickstart.get_config())
     folder = common.output_folder("scaled_limit")
-    table = latency_table(space, folder)
+    table = kept_table(folder, functools.partial(latency_table, space))
     latency = WidthLatency.from_table(table, space, CLASSES)
     fastest, slowest = latency.range_ms()
     limits = fastest + np.linspace(*RANGE, _COUNT.value) * (slowest - fastest)

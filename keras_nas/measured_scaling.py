@@ -17,6 +17,7 @@ import numpy as np
 from keras_nas.measured_projection import MeasuredNetwork
 from keras_nas.methods.width_scaling import check_network, scale_network
 from keras_nas.resources import WidthLatency
+from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.space import Architecture, Widths
 
 Network = tuple[Sequence[int], Sequence[int], Widths]
@@ -112,16 +113,22 @@ def close_scaling_loop(
     Returns:
       All rounds in order. Where scaling leads to a network that was measured before, a neighbour
       takes its place that uses the target about as well. It ends early when a round uses the limit,
-      or when the spread leaves no room for more, or when there is no such neighbour.
+      or when the spread leaves no room for more, or when there is no such neighbour, or no network
+      that keeps the limit by the refitted table.
 
     Raises:
-      ValueError: no network keeps a target.
+      ValueError: no network keeps the limit by the table, or widths do not bring one to a target.
     """
     found: list[ScalingRound] = []
     measured: list[Network] = []
     target_ms = limit_ms
     while len(found) < rounds:
-        network = network_for(target_ms)
+        try:
+            network = network_for(target_ms)
+        except InfeasibleError:
+            if found:
+                break  # by the refitted table; what was measured says so
+            raise
         choice, predicted_ms = scaled(latency, network, target_ms)
         if _is_in(choice, measured):
             if any(row.keeps_limit and row.upper_ms >= (1 - UNUSED) * limit_ms for row in found):

@@ -10,6 +10,7 @@ from keras_nas.measured_projection import best_round
 from keras_nas.measured_scaling import close_scaling_loop, scaled
 from keras_nas.resources.limits import Limit
 from keras_nas.resources.width_latency import Curve, WidthLatency
+from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.space import Architecture, ElasticStage, Stem, TFNASOperation, TFNASSpace
 from keras_nas.tf_nas_record import read_found, scaling_record
 
@@ -141,6 +142,23 @@ def test_another_network_takes_the_place_of_one_that_is_too_wide(latency):
     assert asked[0] == 2.3 and asked[1] < 2.1
     assert [len(list(architecture.blocks())) for architecture in measured[:2]] == [4, 2]
     assert best_round(rounds).architecture == measured[1]
+
+
+def test_a_device_on_which_no_network_keeps_the_limit(latency):
+    """By the refitted table: what was measured stands in the error."""
+    measure, measured = device(2.0)
+
+    def network_for(target_ms):
+        if target_ms < 1.5:
+            raise InfeasibleError([target_ms], [1.5], [3.0])
+        return NETWORK
+
+    rounds = close_scaling_loop(latency, network_for, measure, 2.3, 6)
+    assert len(rounds) == len(measured) == 1
+    with pytest.raises(ValueError, match="none of the 1 networks"):
+        best_round(rounds)
+    with pytest.raises(InfeasibleError):
+        close_scaling_loop(latency, network_for, measure, 1.4, 6)
 
 
 @pytest.mark.parametrize("field", ["format", "version", "method", "space_fingerprint"])

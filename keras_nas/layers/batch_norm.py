@@ -129,13 +129,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         where statistics are re-estimated, all move together.
         """
         for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            share, delta = 1.0 - self.momentum, average.value - now
             if tf.distribute.in_cross_replica_context():
-                moved = (1.0 - self.momentum) * (average.value - now)
-                average.assign(average.value - moved)
-                continue
-            # Half the operations of an assignment to trace, and no reduction over replicas.
-            tf.raw_ops.ResourceApplyGradientDescent(
-                var=average.value.handle,
-                alpha=tf.constant(1.0 - self.momentum, average.dtype),
-                delta=average.value - now,
-            )
+                average.assign(average.value - share * delta)
+            else:
+                # Half the operations of an assignment to trace, and no reduction over replicas.
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=average.value.handle,
+                    alpha=tf.constant(share, average.dtype),
+                    delta=delta,
+                )
