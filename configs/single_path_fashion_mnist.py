@@ -10,7 +10,8 @@ Other formulations of the search, to compare with (`keras_nas/config/single_path
 Cost: not measured at full length. Estimated from measured steps of 96 images on one core (search
 2.1 s, training 1.4 s): search 5 hours, training 6 hours; the latency table took 36 s.
 Expect: accuracy not measured at full length. A run of 120 steps of search and 63 of training went
-through all stages; its network was measured 1.6% below its limit of 1.463 ms.
+through all stages; its network was measured 1.6% below its limit of 1.463 ms. So short a training
+leaves test accuracy at chance: the paper's batch norm needs some hundred steps for its statistics.
 """
 
 from keras_nas.config import (
