@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,10 @@ def build_latency_table(
     convert = functools.partial(convert_models, target, folder / "models", on_progress=on_progress)
     chosen = calibration_architectures(space, networks)
     paths = convert(architectures=chosen)
+    reference = reference_among(chosen, {a.name: paths[a.name].stat().st_size for a in chosen})
     options: Any = {
-        "reference": paths[chosen[0].name],
-        "samples_directory": folder,
+        "reference": paths[reference.name],
+        "samples_directory": folder / f"against_{reference.name}",
         "on_progress": on_progress,
     }
     whole = {a.name: paths[a.name] for a in chosen}
@@ -94,7 +95,22 @@ def build_latency_table(
         measured = dataclasses.replace(measured, method=f"{measured.method}, {why}")
     else:
         measured = _in_place(device, target, convert, effort, options)
-    return _table(target, chosen, measured, runs)
+    return _table(target, chosen, reference, measured, runs)
+
+
+def reference_among(
+    architectures: Sequence[Architecture], sizes: Mapping[str, int]
+) -> Architecture:
+    """The reference network: the middle one by the size of its file.
+
+    Where others share a machine's memory, networks of several megabytes take longer at some times
+    than at others, and small ones do not. A ratio stays the same if both are of about one size.
+
+    Args:
+      architectures: whole networks of the table.
+      sizes: name -> bytes.
+    """
+    return sorted(architectures, key=lambda a: sizes[a.name])[len(architectures) // 2]
 
 
 def _key(target: Target, effort: Effort) -> str:
@@ -143,7 +159,11 @@ def _alone(target: Target, convert: Convert, effort: Effort, options: Any) -> En
 
 
 def _table(
-    target: Target, chosen: list[Architecture], measured: Entries, runs: list[Run]
+    target: Target,
+    chosen: list[Architecture],
+    reference: Architecture,
+    measured: Entries,
+    runs: list[Run],
 ) -> LatencyTable:
     """Fits scale and overhead of the entries on the networks that `runs` are of."""
     space, device = target.space, target.device
@@ -169,7 +189,7 @@ def _table(
         method=f"{measured.method}; scale and overhead fitted on {len(chosen)} whole networks",
         space_name=space.name,
         space_fingerprint=space.fingerprint(),
-        reference=chosen[0],
+        reference=reference,
         reference_ms=reference_ms,
         overhead_ms=fit.overhead_ms,
         scale=fit.scale,
@@ -186,7 +206,7 @@ def _table(
 
 
 def calibration_architectures(space: StagedSpace, count: int) -> list[Architecture]:
-    """The lightest (the reference network), the heaviest, and distinct random networks."""
+    """The lightest, the heaviest, and distinct random networks."""
     found = {a.stages: a for a in (space.lightest(), space.heaviest())}
     for seed in range(100 * count):
         if len(found) >= min(count, space.size()):

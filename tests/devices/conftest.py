@@ -43,6 +43,7 @@ class FakeDevice:
             p.key: p for a in self.networks.values() for p in pieces(a, space.input_shape, CLASSES)
         }
         self.space, self.noise, self.calls = space, noise, []
+        self.names = {}  # of the files that it has run; any other is the lightest network
         self.cut_off_in_process = None
 
     def describe(self):
@@ -60,6 +61,7 @@ class FakeDevice:
         if seed == self.cut_off_in_process:
             raise KeyboardInterrupt
         self.calls.append(seed)
+        self.names |= {path: name for name, path in models.items()}
         generator = np.random.default_rng(seed)
         speed = generator.uniform(1, 1.5, rounds)
         ms, reference_ms = {}, {}
@@ -67,7 +69,7 @@ class FakeDevice:
             assert path.is_file()
             noise = 1 + self.noise * generator.standard_normal()
             ms[name] = list(self.true_ms(name) * speed * noise)
-            reference_ms[name] = list(self.true_ms("lightest") * speed)
+            reference_ms[name] = list(self.true_ms(self.names.get(reference, "lightest")) * speed)
         assert reference.is_file()
         for done in range(rounds):
             on_round(done + 1)
@@ -95,7 +97,7 @@ class FakeProfilingDevice(FakeDevice):
             noise = 1 + self.noise * generator.standard_normal((rounds, len(times)))
             ms[name] = (np.outer(speed, times) * noise).tolist()
         assert reference.is_file()
-        reference_ms = (self.true_ms("lightest") * speed).tolist()
+        reference_ms = (self.true_ms(self.names.get(reference, "lightest")) * speed).tolist()
         for done in range(rounds):
             on_round(done + 1)
         return Profile(operations, ms, dict.fromkeys(models, reference_ms))

@@ -44,9 +44,9 @@ def test_the_truth_is_recovered(kind, scale, request, space, conversions, tmp_pa
     device = request.getfixturevalue(kind)
     table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=4, effort=QUICK)
     assert table.overhead_ms / table.reference_ms == pytest.approx(
-        device.true_ms("empty") / device.true_ms("lightest"), rel=1e-4
+        device.true_ms("empty") / device.true_ms(table.reference.name), rel=1e-4
     )
-    machine = table.reference_ms / device.true_ms("lightest")  # its mean speed
+    machine = table.reference_ms / device.true_ms(table.reference.name)  # its mean speed
     assert table.scale == pytest.approx(scale, rel=1e-6)
     assert table.mean_error < 1e-7 and table.worst_error < 1e-7
     for network in map(space.random, range(20)):
@@ -67,7 +67,7 @@ def test_what_the_table_says_about_itself(space, fake_device, conversions, tmp_p
         input_shape=space.input_shape,
         classes=CLASSES,
     )
-    assert table.reference == space.lightest()
+    assert table.reference.name not in ("lightest", "heaviest")
     assert table.method == ("blocks timed alone; scale and overhead fitted on 4 whole networks")
     assert table.space_fingerprint == space.fingerprint()
     assert [n.architecture.name for n in table.calibration][:2] == ["lightest", "heaviest"]
@@ -217,3 +217,10 @@ def test_a_real_table(space, tmp_path, monkeypatch, finest_us):
     for row in table.calibration:
         assert row.predicted_ms == pytest.approx(row.measured_ms, rel=0.5)
     assert profile.reference_model(table)[4:8] == b"TFL3"
+
+
+def test_the_reference_is_the_middle_one_by_size(space):
+    chosen = profile.calibration_architectures(space, 4)
+    sizes = dict(zip((a.name for a in chosen), (10, 500, 90, 40), strict=True))
+    assert profile.reference_among(chosen, sizes) == chosen[2]
+    assert profile.reference_among(chosen[:3], sizes) == chosen[2]
