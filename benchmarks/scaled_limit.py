@@ -1,12 +1,13 @@
 """Do networks of free widths keep their limit on the device? (TF-NAS' elasticity-scaling, measured)
 
-    python -m benchmarks.scaled_limit --output=runs/benchmarks/scaled_limit
+    python -m benchmarks.scaled_limit
+    python -m benchmarks.scaled_limit --experiment=configs/tf_nas_fashion_mnist.py
 
-In the space of configs/tf_nas_quickstart.py, for limits spread over its range: random probabilities
-in place of a search's, the most probable network that widths can bring to the limit, scaled,
-measured, and scaled again as the pipeline does. At the end all networks are measured once more,
-interleaved, in fresh processes: that is what is compared with the limits. Run again, it goes on
-with what it did not reach.
+In the space of an experiment, for limits spread over its range: random probabilities in place of a
+search's, the most probable network that widths can bring to the limit, scaled, measured, and scaled
+again as the pipeline does. At the end all networks are measured once more, interleaved, in fresh
+processes: that is what is compared with the limits. Run again, it goes on with what it did not
+reach.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from absl import app, flags
 
 from benchmarks import common
 from benchmarks.measured_networks import digest, kept_table, measure
-from configs import tf_nas_quickstart
+from keras_nas.command_line import check_config_file
+from keras_nas.config import Config
 from keras_nas.devices import Effort, HostDevice
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.measured_projection import best_round
 from keras_nas.measured_scaling import Network, ScalingRound, close_scaling_loop
-from keras_nas.method_space import method_space
+from keras_nas.method_space import method_space, space_of
 from keras_nas.methods.tf_nas_projection import most_probable_within
 from keras_nas.resources import LatencyTable, WidthLatency
-from keras_nas.space import StagedSpace
+from keras_nas.space import StagedSpace, TFNASSpace
 
+_EXPERIMENT = flags.DEFINE_string(
+    "experiment", "configs/tf_nas_quickstart.py", "Configuration file, of TF-NAS."
+)
 _COUNT = flags.DEFINE_integer("limits", 12, "How many limits.", lower_bound=1)
 
 CLASSES = 10
@@ -38,9 +43,9 @@ RANGE = (0.05, 0.5)
 the most probable network of random probabilities is often too shallow to use the limit."""
 
 
-def latency_table(space: StagedSpace, samples: Path) -> LatencyTable:
+def latency_table(config: Config, space: StagedSpace, samples: Path) -> LatencyTable:
     """Of this machine, as the configuration asks for."""
-    device = tf_nas_quickstart.get_config().device
+    device = config.device
     return build_latency_table(
         space,
         CLASSES,
@@ -81,9 +86,10 @@ def closed_loop(
 
 def main(_: Sequence[str]) -> None:
     budget = common.Budget()
-    space = method_space(tf_nas_quickstart.get_config())
-    folder = common.output_folder("scaled_limit")
-    table = kept_table(folder, functools.partial(latency_table, space))
+    config = check_config_file(_EXPERIMENT.value)
+    space = space_of(TFNASSpace, method_space(config), "tf_nas")
+    folder = common.output_folder(f"scaled_limit/{config.name}")
+    table = kept_table(folder, functools.partial(latency_table, config, space))
     latency = WidthLatency.from_table(table, space, CLASSES)
     fastest, slowest = latency.range_ms()
     limits = fastest + np.linspace(*RANGE, _COUNT.value) * (slowest - fastest)
