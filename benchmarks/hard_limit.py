@@ -115,7 +115,7 @@ class Trial:
 
 
 class NotMeasured(Exception):
-    """A loop asks for a network that was not measured yet, its argument."""
+    """A loop asks for a measurement that was not made yet: its name, and the network."""
 
 
 def close_all(
@@ -132,8 +132,8 @@ def close_all(
             try:
                 found[trial.number] = closed_loop(trial, rows)
             except NotMeasured as missing:
-                (architecture,) = missing.args
-                wanted[digest(architecture)] = architecture
+                name, architecture = missing.args
+                wanted[name] = architecture
         if not wanted or not budget.allows(f"{len(wanted)} loops"):
             return found
         common.log(f"measuring {len(wanted)} projected networks")
@@ -148,11 +148,12 @@ def closed_loop(trial: Trial, rows: common.Rows) -> list[Round]:
       NotMeasured: more has to be.
     """
 
-    def measured_ms(choice: Choice) -> tuple[float, float]:
+    def measured_ms(choice: Choice, attempt: int) -> tuple[float, float]:
         architecture = trial.architecture(choice)
-        if digest(architecture) not in rows:
-            raise NotMeasured(architecture)
-        return tuple(rows[digest(architecture)])
+        name = f"{digest(architecture)} {attempt}"
+        if name not in rows:
+            raise NotMeasured(name, architecture)
+        return tuple(rows[name])
 
     return close_loop(trial.projector("exact"), [measured_ms], _ROUNDS.value)
 

@@ -30,7 +30,7 @@ from keras_nas.measured_scaling import Network, ScalingRound, close_scaling_loop
 from keras_nas.method_space import method_space, space_of
 from keras_nas.methods.tf_nas_projection import most_probable_within
 from keras_nas.resources import LatencyTable, WidthLatency
-from keras_nas.space import StagedSpace, TFNASSpace
+from keras_nas.space import Architecture, StagedSpace, TFNASSpace
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "configs/tf_nas_quickstart.py", "Configuration file, of TF-NAS."
@@ -75,8 +75,8 @@ def closed_loop(
 ) -> list[ScalingRound]:
     """The pipeline's loop for one limit."""
 
-    def measure_ms(architecture):
-        name = digest(architecture)
+    def measure_ms(architecture: Architecture, attempt: int) -> tuple[float, float]:
+        name = f"{digest(architecture)} {attempt}"
         if name not in rows:
             rows[name] = measure(table, {name: architecture})[name]
         return tuple(rows[name])

@@ -104,8 +104,9 @@ def project(context: Context) -> Outputs:
         projector = Projector(alpha, beta, costs, limits, method)
         with measuring_everywhere(context) as measures_ms:
 
-            def on_device(number: int, choice: Choice) -> tuple[float, float]:
-                return measures_ms[number](chosen_architecture(space, choice, "projected")[0])
+            def on_device(number: int, choice: Choice, attempt: int) -> tuple[float, float]:
+                architecture, _ = chosen_architecture(space, choice, "projected")
+                return measures_ms[number](architecture, attempt)
 
             measures = [functools.partial(on_device, n) for n in range(len(measures_ms))]
             rounds = close_loop(projector, measures, config.projection.rounds)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.measured_projection import MeasuredNetwork
+from keras_nas.measured_projection import Measure, MeasuredNetwork, measured_twice
 from keras_nas.methods.width_scaling import check_network, scale_network
 from keras_nas.resources import WidthLatency
 from keras_nas.solvers.polytope import InfeasibleError
@@ -97,7 +97,7 @@ def scaled(
 def close_scaling_loop(
     latency: WidthLatency,
     network_for: Callable[[float], Network],
-    measure: Callable[[Architecture], tuple[float, float]],
+    measure: Measure[Architecture],
     limit_ms: float,
     rounds: int,
 ) -> list[ScalingRound]:
@@ -106,7 +106,7 @@ def close_scaling_loop(
     Args:
       latency: by width.
       network_for: a limit on the prediction, ms -> the network to be scaled to it.
-      measure: a network's latency on the device, and its spread, ms.
+      measure: on the device.
       limit_ms: what measured plus spread has to keep.
       rounds: at most.
 
@@ -138,7 +138,7 @@ def close_scaling_loop(
                 break
         measured.append(choice)
         architecture = latency.space.architecture(*choice, "scaled")
-        measured_ms, spread_ms = measure(architecture)
+        measured_ms, spread_ms = measured_twice(measure, architecture, limit_ms)
         newest = ScalingRound(
             limit_ms, target_ms, predicted_ms, measured_ms, spread_ms, measured_ms, architecture
         )

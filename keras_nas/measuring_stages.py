@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from keras_nas import files
 from keras_nas.context import Context, Outputs
@@ -18,6 +19,13 @@ from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
 from keras_nas.stage_list import TABLE, TFLITE_FILES, of_device
 from tpu.hosts import from_chief, is_chief
+
+
+class MeasureArchitecture(Protocol):
+    """See `measured_projection.Measure`."""
+
+    def __call__(self, architecture: Architecture, attempt: int = 0, /) -> tuple[float, float]:
+        """Latency and spread, ms."""
 
 
 def profile(context: Context) -> Outputs:
@@ -62,10 +70,8 @@ def check_table(context: Context, table: LatencyTable, name: str) -> None:
 
 
 @contextmanager
-def measuring(
-    context: Context, name: str = ""
-) -> Iterator[Callable[[Architecture], tuple[float, float]]]:
-    """Measures networks with fresh weights: architecture -> latency and spread, ms.
+def measuring(context: Context, name: str = "") -> Iterator[MeasureArchitecture]:
+    """Measures networks with fresh weights.
 
     Each measurement is kept, so that a resumed run repeats.
 
@@ -79,8 +85,9 @@ def measuring(
     reference = reference_model(table, device.format)
     bar = Bar("project", "runs")
 
-    def measure_ms(architecture: Architecture) -> tuple[float, float]:
-        path = folder / f"{hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]}.json"
+    def measure_ms(architecture: Architecture, attempt: int = 0) -> tuple[float, float]:
+        digest = hashlib.sha256(architecture.to_json().encode()).hexdigest()[:16]
+        path = folder / f"{digest}_{attempt}.json"
         if is_chief(context.strategy) and not path.exists():
             measurement = measure_network(
                 device,
@@ -101,9 +108,7 @@ def measuring(
 
 
 @contextmanager
-def measuring_everywhere(
-    context: Context,
-) -> Iterator[list[Callable[[Architecture], tuple[float, float]]]]:
+def measuring_everywhere(context: Context) -> Iterator[list[MeasureArchitecture]]:
     """As `measuring`, on every device, the first one first."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(measuring(context, name)) for name in context.devices]

@@ -15,7 +15,7 @@ from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources
 from keras_nas.exporting_stage import check_file
 from keras_nas.measured_projection import Projector, Round, best_round, close_loop
-from keras_nas.measuring_stages import measuring
+from keras_nas.measuring_stages import MeasureArchitecture, measuring
 from keras_nas.method_space import runtime_model
 from keras_nas.methods.one_shot_accuracy import configuration_accuracy
 from keras_nas.methods.runtime import Runtime
@@ -89,8 +89,11 @@ def project(context: Context) -> Outputs:
             configurations = chosen_configurations(space, best.choice())
             found["exact"] = found_network(space, configurations, models, values, "exact")
             for name, row in found.items():
-                measured_ms, spread_ms = measure_ms(_projected(space, row.configurations))
-                extra[name] |= {"measured_ms": measured_ms, "spread_ms": spread_ms}
+                extra[name]["measured_ms"], extra[name]["spread_ms"] = (
+                    (best.measured_ms, best.spread_ms)
+                    if name == "exact"
+                    else measure_ms(_projected(space, row.configurations))
+                )
     supernet = read_supernet(context)
     accuracy = _accuracy(context, supernet)
     reached = functools.cache(lambda chosen: accuracy(np.array(chosen), test=True))
@@ -143,7 +146,7 @@ def _measured_rounds(
     margins: Gates,
     models: Sequence[CostModel],
     limits: Sequence[Limit],
-    measure_ms: Callable[[Architecture], tuple[float, float]],
+    measure_ms: MeasureArchitecture,
 ) -> list[Round]:
     """Projects the margins and measures until the latency limit is kept on the device."""
     credits = credits_of(space, margins)
@@ -151,8 +154,8 @@ def _measured_rounds(
         credits, depth_credits(space), costs_with_skipping(space, models), limits, "exact"
     )
 
-    def measure_choice(choice: Choice) -> tuple[float, float]:
-        return measure_ms(_projected(space, chosen_configurations(space, choice)))
+    def measure_choice(choice: Choice, attempt: int) -> tuple[float, float]:
+        return measure_ms(_projected(space, chosen_configurations(space, choice)), attempt)
 
     return close_loop(projector, [measure_choice], context.config.projection.rounds)
 

@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_nas.measured_projection import UNUSED, Projector, best_round, close_loop
+from keras_nas.measured_projection import (
+    UNUSED,
+    Projector,
+    best_round,
+    close_loop,
+    measured_twice,
+)
 from keras_nas.resources.limits import Limit, latency_on
 from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.solvers.staged_costs import StagedCosts
@@ -37,7 +43,7 @@ def projector(seed, *limits_ms, method="exact", more=()):
 def simulated(of, error, spread=0.005, device=0):
     """A device that is off the prediction by `error`, and by up to 1% more from net to net."""
 
-    def measure(choice):
+    def measure(choice, attempt):
         own = np.random.default_rng(abs(hash(tuple(map(int, np.concatenate(choice))))) % 2**32)
         value = of.predicted_ms(choice)[device] * (1 + error + own.uniform(-0.01, 0.01))
         return value, spread * value
@@ -65,15 +71,35 @@ def test_the_result_keeps_the_limit_on_the_device(seed, error):
         )
 
 
+@pytest.mark.parametrize(
+    ("times", "counts"),
+    [
+        ([(4.9, 0.05), (4.8, 0.1)], (4.9, 0.05)),
+        ([(4.8, 0.05), (4.7, 0.2)], (4.7, 0.2)),
+        ([(4.8, 0.05), (5.1, 0.0)], (5.1, 0.0)),
+        ([(4.96, 0.05)], (4.96, 0.05)),  # over the limit already
+    ],
+)
+def test_the_slower_of_two_measurements_counts(times, counts):
+    asked = []
+
+    def measure(network, attempt):
+        asked.append((network, attempt))
+        return times[attempt]
+
+    assert measured_twice(measure, "network", 5.0) == counts
+    assert asked == [("network", attempt) for attempt in range(len(times))]
+
+
 def test_a_table_that_is_right_needs_one_round():
     of = projector(0, 5.0)
-    rounds = close_loop(of, [lambda choice: (of.predicted_ms(choice)[0], 0.0)], 6)
+    rounds = close_loop(of, [lambda choice, attempt: (of.predicted_ms(choice)[0], 0.0)], 6)
     assert len(rounds) == 1 and rounds[0].target_ms == 5.0
 
 
 def test_the_target_moves_by_the_measured_ratio():
     of = projector(1, 5.0)
-    rounds = close_loop(of, [lambda choice: (1.25 * of.predicted_ms(choice)[0], 0.0)], 6)
+    rounds = close_loop(of, [lambda choice, attempt: (1.25 * of.predicted_ms(choice)[0], 0.0)], 6)
     assert len(rounds) >= 2
     assert rounds[1].target_ms == pytest.approx(5.0 / 1.25)
     assert rounds[1].upper_ms <= 5.0
@@ -88,7 +114,7 @@ def test_it_ends_where_no_other_network_comes_out():
 
 def test_no_network_that_keeps_the_limit_is_an_error_with_all_that_was_measured():
     of = projector(3, 5.0)
-    rounds = close_loop(of, [lambda choice: (9.0, 0.25)], 4)
+    rounds = close_loop(of, [lambda choice, attempt: (9.0, 0.25)], 4)
     assert rounds[-1].predicted_ms == pytest.approx(of.smallest_ms[0])
     with pytest.raises(ValueError, match=r"latency_ms <= 5 on the device; .*9 \+ 0.25 \(predicted"):
         best_round(rounds)
@@ -116,7 +142,7 @@ def test_the_result_keeps_the_limits_of_all_devices(seed, errors):
     best = best_round(rounds)
     for device, limit_ms, measure in zip(best.devices, (5.0, 5.5), devices, strict=True):
         assert device.limit_ms == limit_ms
-        assert (device.measured_ms, device.spread_ms) == measure(best.choice())
+        assert (device.measured_ms, device.spread_ms) == measure(best.choice(), 0)
         assert device.upper_ms <= limit_ms and device.predicted_ms <= limit_ms
     for earlier, later in itertools.pairwise(rounds):
         for before, after in zip(earlier.devices, later.devices, strict=True):
