@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import common
 from keras_nas import files
-from keras_nas.devices import timing
+from keras_nas.devices import Effort, timing
 from keras_nas.devices.measurement import NETWORK_EFFORT
 from keras_nas.resources import LatencyTable
 from keras_nas.space import Architecture
@@ -30,10 +30,10 @@ def digest(architecture: Architecture) -> str:
 
 
 def measure(
-    table: LatencyTable, networks: Mapping[str, Architecture]
+    table: LatencyTable, networks: Mapping[str, Architecture], effort: Effort = NETWORK_EFFORT
 ) -> dict[str, tuple[float, float]]:
     """Latency and spread of networks by name, ms, measured interleaved."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = common.measured_runs(table, networks, Path(folder), NETWORK_EFFORT)
+        runs = common.measured_runs(table, networks, Path(folder), effort)
     ms = {name: timing.ratio(runs, name) * table.reference_ms for name in networks}
     return {name: (value, timing.spread(runs, name) * value) for name, value in ms.items()}
