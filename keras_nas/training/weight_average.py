@@ -46,7 +46,8 @@ class WeightAverage:
         """Moves the averages toward the variables; to be called after each optimizer step."""
         updates = tf.cast(self._updates.value, tf.float32)
         decay = tf.minimum(self._decay, (1.0 + updates) / (10.0 + updates))
-        shares = {a.dtype: tf.cast(1.0 - decay, a.dtype) for a in self._averages}
+        dtypes = dict.fromkeys(average.dtype for average in self._averages)
+        shares = {dtype: tf.cast(1.0 - decay, dtype) for dtype in dtypes}
         for average, source in zip(self._averages, self._sources, strict=True):
             # One operation less to trace than assign_add, for each of hundreds of variables.
             tf.raw_ops.ResourceApplyGradientDescent(
