@@ -226,8 +226,16 @@ def test_the_projected_network_is_measured_and_kept_for_a_resumed_run(
     chosen = [r for r in rounds if r["configurations"] == tuple(record["configurations"])]
     assert any(r["keeps_limit"] for r in chosen)
     assert all(r["others"]["latency_ms@small"]["keeps_limit"] for r in chosen)
-    for folder in ("measured", "measured_small"):
-        assert len(list((tmp_path / "checkpoints" / folder).iterdir())) == len(rounds)
+    devices = {
+        "measured": rounds,
+        "measured_small": [r["others"]["latency_ms@small"] for r in rounds],
+    }
+    for folder, rows in devices.items():
+        names = [path.stem for path in (tmp_path / "checkpoints" / folder).iterdir()]
+        assert sum(name.endswith("_0") for name in names) == len(rounds)
+        # Once more where it kept the limit, and at most then.
+        again = sum(name.endswith("_1") for name in names)
+        assert sum(row["keeps_limit"] for row in rows) <= again == len(names) - len(rounds)
 
     def refuse(*_, **__):
         raise AssertionError("measured again")
