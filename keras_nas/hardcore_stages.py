@@ -11,7 +11,7 @@ from keras_nas import files
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.exporting_stage import check_file
-from keras_nas.measured_projection import Projector, best_round, close_loop
+from keras_nas.measured_projection import Projector, best_round, close_loop, limits_of_tables
 from keras_nas.measuring_stages import measuring_everywhere
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy
@@ -99,7 +99,7 @@ def project(context: Context) -> Outputs:
     searched = files.read_json(context.path("search.json"), "search record")
     alpha, beta = read_probabilities(searched, space)
     candidates = project_all(alpha, beta, costs, limits)
-    choice, rounds = candidates[method], []
+    choice, rounds, best = candidates[method], [], None
     if config.projection.rounds:
         projector = Projector(alpha, beta, costs, limits, method)
         with measuring_everywhere(context) as measures_ms:
@@ -110,8 +110,10 @@ def project(context: Context) -> Outputs:
 
             measures = [functools.partial(on_device, n) for n in range(len(measures_ms))]
             rounds = close_loop(projector, measures, config.projection.rounds)
-        choice = best_round(rounds).choice()
-    check_projection(method, {method: choice}, costs, limits)
+        best = best_round(rounds)
+        choice = best.choice()
+    own = limits_of_tables(limits, best)
+    check_projection(method, choice, costs, own)
     architecture, _ = chosen_architecture(space, choice, f"{config.name}_found")
     with context.strategy.scope():
         network = hardcore_nas.extract_network(
@@ -121,7 +123,7 @@ def project(context: Context) -> Outputs:
     runtime = Runtime(context.checkpoints, context.strategy)
     data = (context.examples, runtime, config.evaluation_batch_size)
     reached = [accuracy(network, *data, held_out=held_out) for held_out in (False, True)]
-    record = projection_record(method, costs, limits, candidates, rounds, choice, *reached)
+    record = projection_record(method, costs, limits, own, candidates, rounds, choice, *reached)
     return {"projection.json": record, "architecture.json": architecture.to_json()}
 
 

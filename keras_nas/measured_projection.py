@@ -1,9 +1,10 @@
 """Closes the loop from the device back to the projection, so that the measured network keeps T.
 
 A latency table predicts to about a percent. So the projected network is measured; where measured
-plus spread misses the limit, the table's calibration is refitted with it, which moves the limit on
-the prediction, and the search's probabilities are projected again. Nothing is trained in between.
-Several devices, each with its limit and table, take part in the same rounds.
+plus spread misses the limit, or leaves much of it unused, the table is refitted on it by one
+factor, which moves the limit on the prediction, and the search's probabilities are projected again.
+The result keeps the limit exactly by the table as it was refitted last, and on the device. Nothing
+is trained in between. Several devices, each with its limit and table, take part in the same rounds.
 
 Two measurements of one network may differ by more than the spread of either. So one that keeps the
 limit is measured once more, and the larger time counts.
@@ -43,7 +44,8 @@ class OnDevice:
 
     Attributes:
       limit_ms: what measured plus spread has to keep.
-      target_ms: limit on the predicted latency that it was made under.
+      target_ms: limit on the predicted latency, by the table as it was made, that it was made
+        under.
       predicted_ms: by the latency table.
       measured_ms, spread_ms: on the device; spread is one standard deviation.
     """
@@ -66,16 +68,26 @@ class OnDevice:
 
     @property
     def next_target_ms(self) -> float:
-        """Limit on the prediction of the next network.
+        """Limit on the prediction, by the table as it was made, of the next network.
 
-        The table's scale is refitted on this one, the nearest to it. The table as it was made has
-        to keep the limit as well.
+        The table's scale is refitted on this one, the nearest to it.
         """
-        return self.limit_ms * min(1.0, self.predicted_ms / self.upper_ms)
+        return self.limit_ms * self.predicted_ms / self.upper_ms
+
+    @property
+    def table_scale(self) -> float:
+        """Factor of the table as it was refitted for this network."""
+        return self.limit_ms / self.target_ms
+
+    @property
+    def refitted_ms(self) -> float:
+        """Predicted latency by the refitted table, which keeps the limit exactly."""
+        return self.limit_ms * (self.predicted_ms / self.target_ms)
 
     def to_json_object(self) -> dict[str, Any]:
         """For `projection.json`."""
-        return dataclasses.asdict(self) | {"keeps_limit": self.keeps_limit}
+        derived = {"keeps_limit": self.keeps_limit, "table_scale": self.table_scale}
+        return dataclasses.asdict(self) | derived
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,6 +284,31 @@ def best_round(rounds: Sequence[Measured]) -> Measured:
         f"{asked} on the device; measured ms plus spread: {'; '.join(map(_measured, rounds))}. "
         "Raise the limit or config.projection.rounds, or keep the device free of other work."
     )
+
+
+def limits_of_tables(limits: Sequence[Limit], best: MeasuredNetwork | None) -> list[Limit]:
+    """The limits on predictions, by the tables as they were made, that the result was found under.
+
+    Args:
+      limits: as asked for, the latencies first.
+      best: the result; None where nothing was measured, and tables are as they were made.
+    """
+    targets = [device.target_ms for device in best.devices] if best else []
+    latencies = [
+        dataclasses.replace(limit, limit=target_ms)
+        for limit, target_ms in zip(limits, targets, strict=False)
+    ]
+    return [*latencies, *limits[len(latencies) :]]
+
+
+def refitted_costs(
+    costs: Sequence[float], limits: Sequence[Limit], limits_of_tables: Sequence[Limit]
+) -> list[float]:
+    """Costs by the tables as they were refitted: each keeps its limit where it kept its table's."""
+    return [
+        cost if limit == own else limit.limit * (cost / own.limit)
+        for cost, limit, own in zip(costs, limits, limits_of_tables, strict=True)
+    ]
 
 
 def _measured(row: MeasuredNetwork) -> str:

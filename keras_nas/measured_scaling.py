@@ -1,9 +1,8 @@
 """Closes the loop from the device back to elasticity-scaling, so that the measured network keeps T.
 
 As `measured_projection`, for spaces with free widths: where the measured network misses the limit,
-or leaves more than a percent of it unused, the table is refitted on it by one factor, and the
-network is chosen and its widths are scaled again. The result keeps the limit exactly by the table
-as it was refitted last, and on the device. Nothing is trained in between.
+or leaves more than a percent of it unused, the table is refitted on it, and the network is chosen
+and its widths are scaled again.
 """
 
 from __future__ import annotations
@@ -54,21 +53,9 @@ class ScalingRound(MeasuredNetwork):
         room = max(UNUSED - self.spread_ms / self.measured_ms, 0.0)
         return (1 - room / 2) * self.limit_ms * self.predicted_ms / self.upper_ms
 
-    @property
-    def table_scale(self) -> float:
-        """Factor of the table as it was refitted for this network."""
-        return self.limit_ms / self.target_ms
-
-    @property
-    def refitted_ms(self) -> float:
-        """Predicted latency by the refitted table, which keeps the limit exactly."""
-        return self.limit_ms * (self.predicted_ms / self.target_ms)
-
     def to_json_object(self) -> dict[str, Any]:
         """For `projection.json`."""
-        value = super().to_json_object()
-        value["table_scale"] = self.table_scale
-        return value | {"architecture": self.architecture.to_block_strings()}
+        return super().to_json_object() | {"architecture": self.architecture.to_block_strings()}
 
 
 def scaled(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.config import Config
-from keras_nas.measured_projection import Projector, Round
+from keras_nas.measured_projection import Projector, Round, refitted_costs
 from keras_nas.methods.frank_wolfe_search import SearchResult
 from keras_nas.resources.limits import Limit, is_latency
 from keras_nas.solvers.projection import METHODS, Choice
@@ -57,18 +57,15 @@ def project_search(
       ValueError: the projection (`lp` or `argmax`) broke a limit.
     """
     choices = project_all(result.alpha, result.beta, costs, limits)
-    check_projection(method, choices, costs, limits)
+    check_projection(method, choices[method], costs, limits)
     return chosen_architecture(space, choices[method], name)[0]
 
 
 def check_projection(
-    method: str,
-    choices: dict[str, Choice],
-    costs: StagedCosts,
-    limits: list[Limit],
+    method: str, choice: Choice, costs: StagedCosts, limits: Sequence[Limit]
 ) -> None:
     """Raises ValueError where the projection's network is over a limit, which is hard."""
-    for limit, cost in zip(limits, costs.exact_cost(*choices[method]), strict=True):
+    for limit, cost in zip(limits, costs.exact_cost(*choice), strict=True):
         if cost > limit.limit:
             raise ValueError(
                 f"projection {method!r} found a network with {limit.name} {cost:.6g}, over the "
@@ -151,30 +148,33 @@ def projection_record(
     method: str,
     costs: StagedCosts,
     limits: list[Limit],
+    limits_of_tables: list[Limit],
     candidates: dict[str, Choice],
     rounds: Sequence[Round],
     choice: Choice,
     one_shot_accuracy: float,
     held_out_accuracy: float,
 ) -> dict[str, Any]:
-    """What `projection.json` holds.
+    """What `projection.json` holds; its "resources" are by the refitted tables.
 
     Args:
       method: of the projection.
       costs, limits: the feasible set, latency first.
+      limits_of_tables: see `measured_projection`.
       candidates: see `project_all`.
       rounds: see `measured_projection.close_loop`.
       choice: depth entries [S] and configurations [B] of the result.
       one_shot_accuracy: of the result with the supernet's weights, on test images.
       held_out_accuracy: likewise on held-out images.
     """
-    final = costs.exact_cost(*choice)
+    final = refitted_costs(costs.exact_cost(*choice).tolist(), limits, limits_of_tables)
     exact = {name: costs.exact_cost(*candidate) for name, candidate in candidates.items()}
     return {
         "format": "keras_nas.projection",
         "version": 1,
         "method": method,
         "resources": {limit.name: final[r] for r, limit in enumerate(limits)},
+        "table_scale": limits[0].limit / limits_of_tables[0].limit,
         "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
         "rounds": [row.to_json_object() for row in rounds],
         "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],

@@ -125,8 +125,9 @@ def projection_record(
     found: Mapping[str, FoundNetwork],
     extra: Mapping[str, Mapping[str, Any]],
     rounds: Sequence[Round],
+    table_scale: float,
 ) -> dict[str, Any]:
-    """What `projection.json` holds.
+    """What `projection.json` holds; the latency of "exact" is by the refitted table.
 
     Args:
       models, limits: of every resource that is known, latency first.
@@ -134,6 +135,7 @@ def projection_record(
       found: "search", the network of the gates as they are, and "exact", the one that is used.
       extra: what else is known of each, for instance its accuracy.
       rounds: see `measured_projection.close_loop`.
+      table_scale: factor of the refitted table.
     """
     used = found["exact"]
     bounds = {limit.name: limit.limit for limit in limits if math.isfinite(limit.limit)}
@@ -149,6 +151,7 @@ def projection_record(
             for limit in limits
         },
         "resources": used.costs,
+        "table_scale": table_scale,
         "candidates": {
             name: row.costs
             | {

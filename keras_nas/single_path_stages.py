@@ -14,7 +14,14 @@ from keras_nas import files, final_stages
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources
 from keras_nas.exporting_stage import check_file
-from keras_nas.measured_projection import Projector, Round, best_round, close_loop
+from keras_nas.measured_projection import (
+    Projector,
+    Round,
+    best_round,
+    close_loop,
+    limits_of_tables,
+    refitted_costs,
+)
 from keras_nas.measuring_stages import MeasureArchitecture, measuring
 from keras_nas.method_space import runtime_model
 from keras_nas.methods.one_shot_accuracy import configuration_accuracy
@@ -82,12 +89,13 @@ def project(context: Context) -> Outputs:
     found = found_networks(space, margins, models, values)
     extra: dict[str, dict[str, Any]] = {name: {} for name in found}
     rounds: list[Round] = []
+    table_scale = 1.0
     if config.projection.rounds and math.isfinite(values[0]):
         with measuring(context) as measure_ms:
             rounds = _measured_rounds(context, space, margins, models, limits, measure_ms)
             best = best_round(rounds)
-            configurations = chosen_configurations(space, best.choice())
-            found["exact"] = found_network(space, configurations, models, values, "exact")
+            found["exact"] = _refitted(space, models, limits, best)
+            table_scale = best.table_scale
             for name, row in found.items():
                 extra[name]["measured_ms"], extra[name]["spread_ms"] = (
                     (best.measured_ms, best.spread_ms)
@@ -101,7 +109,9 @@ def project(context: Context) -> Outputs:
         extra[name]["one_shot_accuracy"] = reached(tuple(row.configurations.tolist()))
     architecture = _finished(context, supernet, found["exact"])
     return {
-        "projection.json": projection_record(models, limits, config.limits, found, extra, rounds),
+        "projection.json": projection_record(
+            models, limits, config.limits, found, extra, rounds, table_scale
+        ),
         "architecture.json": architecture.to_json(),
     }
 
@@ -158,6 +168,17 @@ def _measured_rounds(
         return measure_ms(_projected(space, chosen_configurations(space, choice)), attempt)
 
     return close_loop(projector, [measure_choice], context.config.projection.rounds)
+
+
+def _refitted(
+    space: SearchSpace, models: Sequence[CostModel], limits: Sequence[Limit], best: Round
+) -> FoundNetwork:
+    """The network of a round, its latency by the table as it was refitted for it."""
+    own = limits_of_tables(limits, best)
+    configurations = chosen_configurations(space, best.choice())
+    found = found_network(space, configurations, models, [limit.limit for limit in own], "exact")
+    costs = refitted_costs(list(found.costs.values()), limits, own)
+    return dataclasses.replace(found, costs=dict(zip(found.costs, costs, strict=True)))
 
 
 def _finished(context: Context, supernet: AnySupernet, found: FoundNetwork) -> Architecture:

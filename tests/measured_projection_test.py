@@ -1,5 +1,6 @@
 """The loop from measurement back to the projection, against simulated devices."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,7 +11,9 @@ from keras_nas.measured_projection import (
     Projector,
     best_round,
     close_loop,
+    limits_of_tables,
     measured_twice,
+    refitted_costs,
 )
 from keras_nas.resources.limits import Limit, latency_on
 from keras_nas.solvers.polytope import InfeasibleError
@@ -59,7 +62,7 @@ def test_the_result_keeps_the_limit_on_the_device(seed, error):
     rounds = close_loop(of, [simulated(of, error)], 6)
     best = best_round(rounds)
     assert best.upper_ms <= limit_ms
-    assert best.predicted_ms <= limit_ms  # the table as it was made holds as well
+    assert best.refitted_ms <= limit_ms
     assert best.credit == max(r.credit for r in rounds if r.upper_ms <= limit_ms)
     for row in rounds:
         assert row.predicted_ms == pytest.approx(of.predicted_ms(row.choice())[0])
@@ -105,6 +108,35 @@ def test_the_target_moves_by_the_measured_ratio():
     assert rounds[1].upper_ms <= 5.0
 
 
+def test_what_a_fast_device_leaves_unused_is_used():
+    """The device takes 10% less than its table says, and the next network has a larger credit."""
+    used = 0
+    for seed in range(12):
+        of = projector(seed, 3.5)
+        rounds = close_loop(of, [simulated(of, -0.1)], 6)
+        best = best_round(rounds)
+        assert best.credit >= rounds[0].credit
+        used += best.credit > rounds[0].credit and best.predicted_ms > 3.5
+    assert used > 3
+
+
+def test_limits_and_costs_by_refitted_tables():
+    of = projector(0, 5.0, 5.5, more=(6.0,))
+    (row, *_) = close_loop(of, [simulated(of, 0.0), simulated(of, 0.0, device=1)], 1)
+    limits = [*of.latencies, Limit("macs", 6.0, 0.0, 1.0, 9.0)]
+    best = dataclasses.replace(
+        row,
+        target_ms=4.0,
+        others={name: dataclasses.replace(o, target_ms=11.0) for name, o in row.others.items()},
+    )
+    own = limits_of_tables(limits, best)
+    assert [limit.limit for limit in own] == [4.0, 11.0, 6.0]
+    assert [limit.name for limit in own] == [limit.name for limit in limits]
+    costs = refitted_costs([4.0, 5.5, 3.0], limits, own)
+    assert costs == pytest.approx([5.0, 2.75, 3.0]) and costs[0] <= 5.0
+    assert limits_of_tables(limits, None) == limits
+
+
 def test_it_ends_where_no_other_network_comes_out():
     of = projector(2, 50.0)  # a limit that does not bind: the argmax, far below
     rounds = close_loop(of, [simulated(of, 0.0)], 6)
@@ -143,11 +175,12 @@ def test_the_result_keeps_the_limits_of_all_devices(seed, errors):
     for device, limit_ms, measure in zip(best.devices, (5.0, 5.5), devices, strict=True):
         assert device.limit_ms == limit_ms
         assert (device.measured_ms, device.spread_ms) == measure(best.choice(), 0)
-        assert device.upper_ms <= limit_ms and device.predicted_ms <= limit_ms
+        assert device.upper_ms <= limit_ms and device.refitted_ms <= limit_ms
     for earlier, later in itertools.pairwise(rounds):
         for before, after in zip(earlier.devices, later.devices, strict=True):
-            refitted = before.limit_ms * min(1.0, before.predicted_ms / before.upper_ms)
+            refitted = before.limit_ms * before.predicted_ms / before.upper_ms
             assert after.target_ms == pytest.approx(refitted)
+            assert after.table_scale == pytest.approx(before.upper_ms / before.predicted_ms)
     assert best.credit == max(row.credit for row in rounds if row.keeps_limits)
 
 

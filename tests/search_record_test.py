@@ -32,6 +32,6 @@ def test_a_projection_over_a_limit_is_refused():
     costs = StagedCosts([[[1.0, 5.0]]], [1.0], [0], [[1]])
     limits = [Limit("latency_ms", 3.0, 2.0, 4.0, 6.0)]
     light, heavy = ((np.array([0]), np.array([c])) for c in (0, 1))
-    check_projection("lp", {"lp": light}, costs, limits)
+    check_projection("lp", light, costs, limits)
     with pytest.raises(ValueError, match=r"'lp' found a network with latency_ms 6, over .* 3; use"):
-        check_projection("lp", {"lp": heavy}, costs, limits)
+        check_projection("lp", heavy, costs, limits)

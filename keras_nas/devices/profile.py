@@ -103,8 +103,8 @@ def reference_among(
 ) -> Architecture:
     """The reference network: the middle one by the size of its file.
 
-    Where others share a machine's memory, networks of several megabytes take longer at some times
-    than at others, and small ones do not. A ratio stays the same if both are of about one size.
+    On a shared machine all networks of several megabytes take longer at some times than at others,
+    and small ones do not. So a ratio moves least where both are of about one size.
 
     Args:
       architectures: whole networks of the table.
