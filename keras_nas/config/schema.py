@@ -172,7 +172,8 @@ class ProjectionConfig:
     Attributes:
       method: `exact`, `lp` or `argmax`.
       rounds: at most so many networks are measured on the device, and the table's calibration
-        refitted with them, until one is measured to keep the latency limit; 0 trusts the table.
+        refitted with them, until one is measured to keep the latency limit and to use it; 0 trusts
+        the table.
     """
 
     method: str = "exact"
