@@ -37,6 +37,8 @@ PROFILE_ROUNDS = 0.6
 """Rounds of a profile / those of whole networks: it averages over more places and operations."""
 WIDTH_STEPS = (1, 4, 8, 16, 32)
 """Channels that a runtime may compute together; the one with the least held-out error is taken."""
+EXTREMES = ("lightest", "heaviest")
+"""Names of a space's extreme networks."""
 FINEST_US = 5.0
 """Profiles count whole microseconds. Where the average operation is faster, they are too coarse."""
 
@@ -169,11 +171,15 @@ def _table(
     space, device = target.space, target.device
     reference_ms = timing.reference_ms(runs)
     entries_ms = {key: ratio * reference_ms for key, ratio in measured.ratios.items()}
-    measured_ms = [timing.ratio(runs, a.name) * reference_ms for a in chosen]
-    # Only free widths lie between measured ones, and so show how wide the stairs are.
-    steps = WIDTH_STEPS if isinstance(space, FreeWidthSpace) else (1,)
+    fitted = chosen
+    steps: tuple[int, ...] = (1,)
+    if isinstance(space, FreeWidthSpace):
+        # Only free widths lie between measured ones, and so show how wide the stairs are. Those of
+        # the extreme networks are measured ones, and multiples of what a runtime likes.
+        fitted, steps = [a for a in chosen if a.name not in EXTREMES], WIDTH_STEPS
+    measured_ms = [timing.ratio(runs, a.name) * reference_ms for a in fitted]
     fits = {
-        step: calibrate(entries_ms, chosen, measured_ms, space.input_shape, target.classes, step)
+        step: calibrate(entries_ms, fitted, measured_ms, space.input_shape, target.classes, step)
         for step in steps
     }
     width_step = min(fits, key=lambda step: fits[step].mean_error)
@@ -186,7 +192,7 @@ def _table(
         input_shape=space.input_shape,
         classes=target.classes,
         date=now(),
-        method=f"{measured.method}; scale and overhead fitted on {len(chosen)} whole networks",
+        method=f"{measured.method}; scale and overhead fitted on {len(fitted)} whole networks",
         space_name=space.name,
         space_fingerprint=space.fingerprint(),
         reference=reference,
@@ -206,7 +212,11 @@ def _table(
 
 
 def calibration_architectures(space: StagedSpace, count: int) -> list[Architecture]:
-    """The lightest, the heaviest, and distinct random networks."""
+    """The lightest, the heaviest, and distinct random networks; of free widths twice as many.
+
+    What lies between measured widths is an estimate, whose error differs from network to network.
+    """
+    count *= 2 if isinstance(space, FreeWidthSpace) else 1
     found = {a.stages: a for a in (space.lightest(), space.heaviest())}
     for seed in range(100 * count):
         if len(found) >= min(count, space.size()):

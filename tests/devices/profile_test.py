@@ -10,7 +10,7 @@ import pytest
 from keras_nas.devices import Effort, HostDevice, conversion, entries, profile
 from keras_nas.resources import LatencyTable
 from keras_nas.resources.latency_table import all_pieces
-from keras_nas.space import pieces
+from keras_nas.space import ElasticStage, Stem, TFNASOperation, TFNASSpace, pieces
 
 CLASSES = 3
 QUICK = Effort(rounds=2, min_processes=2, max_processes=3)
@@ -190,6 +190,26 @@ def test_calibration_networks_are_distinct_and_hold_the_extremes(space):
     assert len(found) == 4 and found[:2] == [space.lightest(), space.heaviest()]
     assert all(a.stages != b.stages for a, b in itertools.combinations(found, 2))
     assert len(profile.calibration_architectures(space, 100)) == space.size()
+
+
+def test_free_widths_are_fitted_on_random_networks_twice_as_many(
+    fake_device, conversions, tmp_path
+):
+    space = TFNASSpace(
+        "free",
+        stages=(ElasticStage(8, 2, min_depth=1, max_depth=2),),
+        operations=(TFNASOperation(3, 2, 4), TFNASOperation(5, 2, 4)),
+        stem=Stem(4),
+        resolution=8,
+    )
+    chosen = profile.calibration_architectures(space, 3)
+    assert len(chosen) == 6 and chosen[:2] == [space.lightest(), space.heaviest()]
+    device = type(fake_device)(space)
+    device.by_key |= {piece.key: piece for piece in all_pieces(space, CLASSES)}
+    table = profile.build_latency_table(space, CLASSES, device, tmp_path, networks=3, effort=QUICK)
+    assert [row.architecture for row in table.calibration] == chosen[2:]
+    assert {network.name for network in chosen} <= set(table.samples.ratios)
+    assert "fitted on 4 whole networks" in table.method
 
 
 def test_bad_arguments_are_refused(space, fake_device, tmp_path):
