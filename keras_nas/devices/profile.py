@@ -33,8 +33,9 @@ from keras_nas.space.tf_nas_widths import FreeWidthSpace
 
 Convert = Callable[..., dict[str, Path]]
 """`convert_models` for one table."""
-PROFILE_ROUNDS = 0.6
-"""Rounds of a profile / those of whole networks: it averages over more places and operations."""
+LARGE_ROUNDS = 0.6
+"""Rounds of whole networks and of profiles / those of single pieces: they take longer, and average
+over more places and operations."""
 WIDTH_STEPS = (1, 4, 8, 16, 32)
 """Channels that a runtime may compute together; the one with the least held-out error is taken."""
 EXTREMES = ("lightest", "heaviest")
@@ -88,7 +89,11 @@ def build_latency_table(
         "on_progress": on_progress,
     }
     whole = {a.name: paths[a.name] for a in chosen}
-    runs = timing.measure(device, whole, effort=effort, **options)
+    # What one process' memory does to the reference network moves all predictions together. More
+    # rounds in that process do not show it, so all processes that are allowed are run.
+    rounds = math.ceil(effort.rounds * LARGE_ROUNDS)
+    every = dataclasses.replace(effort, rounds=rounds, min_processes=effort.max_processes)
+    runs = timing.measure(device, whole, effort=every, **options)
     if not isinstance(device, ProfilingDevice):
         measured = _alone(target, convert, effort, options)
     elif (operation_us := _operation_us(target, space.heaviest(), paths, runs)) < FINEST_US:
@@ -147,7 +152,7 @@ def _in_place(
     cover = covering_architectures(target.space)
     paths = convert(architectures=cover)
     covering = {a.name: paths[a.name] for a in cover}
-    shorter = dataclasses.replace(effort, rounds=math.ceil(effort.rounds * PROFILE_ROUNDS))
+    shorter = dataclasses.replace(effort, rounds=math.ceil(effort.rounds * LARGE_ROUNDS))
     profiles = timing.profile(device, covering, effort=shorter, **options)
     return entries.in_place(profiles, cover, paths, target.space, target.classes)
 

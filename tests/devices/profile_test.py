@@ -13,7 +13,7 @@ from keras_nas.resources.latency_table import all_pieces
 from keras_nas.space import ElasticStage, Stem, TFNASOperation, TFNASSpace, pieces
 
 CLASSES = 3
-QUICK = Effort(rounds=2, min_processes=2, max_processes=3)
+QUICK = Effort(rounds=2, min_processes=2, max_processes=2)
 
 
 @pytest.fixture
@@ -237,6 +237,18 @@ def test_a_real_table(space, tmp_path, monkeypatch, finest_us):
     for row in table.calibration:
         assert row.predicted_ms == pytest.approx(row.measured_ms, rel=0.5)
     assert profile.reference_model(table)[4:8] == b"TFL3"
+
+
+def test_whole_networks_run_in_all_processes_that_are_allowed(
+    space, fake_device, conversions, tmp_path
+):
+    effort = dataclasses.replace(QUICK, rounds=5, max_processes=4)
+    table = profile.build_latency_table(
+        space, CLASSES, fake_device, tmp_path, networks=3, effort=effort
+    )
+    assert fake_device.calls == [0, 1, 2, 3, 0, 1]  # pieces end with the error
+    shapes = {name: np.shape(rows) for name, rows in table.samples.ratios.items()}
+    assert shapes["lightest"] == (4, 3) and shapes[conversion.EMPTY] == (2, 5)
 
 
 def test_the_reference_is_the_middle_one_by_size(space):
