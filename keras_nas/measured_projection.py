@@ -305,12 +305,18 @@ def limits_of_tables(limits: Sequence[Limit], best: MeasuredNetwork | None) -> l
 
 
 def refitted_costs(
-    costs: Sequence[float], limits: Sequence[Limit], limits_of_tables: Sequence[Limit]
+    costs: Sequence[float], limits: Sequence[Limit], of_tables: Sequence[Limit]
 ) -> list[float]:
-    """Costs by the tables as they were refitted: each keeps its limit where it kept its table's."""
+    """Costs by the tables as they were refitted: each keeps its limit where it kept its table's.
+
+    Args:
+      costs: by the tables as they were made.
+      limits: as asked for.
+      of_tables: see `limits_of_tables`.
+    """
     return [
         cost if limit == own else limit.limit * (cost / own.limit)
-        for cost, limit, own in zip(costs, limits, limits_of_tables, strict=True)
+        for cost, limit, own in zip(costs, limits, of_tables, strict=True)
     ]
 
 

@@ -148,7 +148,7 @@ def projection_record(
     method: str,
     costs: StagedCosts,
     limits: list[Limit],
-    limits_of_tables: list[Limit],
+    of_tables: list[Limit],
     candidates: dict[str, Choice],
     rounds: Sequence[Round],
     choice: Choice,
@@ -160,21 +160,21 @@ def projection_record(
     Args:
       method: of the projection.
       costs, limits: the feasible set, latency first.
-      limits_of_tables: see `measured_projection`.
+      of_tables: see `measured_projection.limits_of_tables`.
       candidates: see `project_all`.
       rounds: see `measured_projection.close_loop`.
       choice: depth entries [S] and configurations [B] of the result.
       one_shot_accuracy: of the result with the supernet's weights, on test images.
       held_out_accuracy: likewise on held-out images.
     """
-    final = refitted_costs(costs.exact_cost(*choice).tolist(), limits, limits_of_tables)
+    final = refitted_costs(costs.exact_cost(*choice).tolist(), limits, of_tables)
     exact = {name: costs.exact_cost(*candidate) for name, candidate in candidates.items()}
     return {
         "format": "keras_nas.projection",
         "version": 1,
         "method": method,
         "resources": {limit.name: final[r] for r, limit in enumerate(limits)},
-        "table_scale": limits[0].limit / limits_of_tables[0].limit,
+        "table_scale": limits[0].limit / of_tables[0].limit,
         "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
         "rounds": [row.to_json_object() for row in rounds],
         "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],
