@@ -32,7 +32,8 @@ from keras_nas.devices.measurement import NETWORK_EFFORT
 from keras_nas.devices.profile import build_latency_table
 from keras_nas.experiment import staged_costs
 from keras_nas.export import PRECISIONS
-from keras_nas.measured_projection import Projector, Round, best_round, close_loop
+from keras_nas.measured_network import best_round
+from keras_nas.measured_projection import Projector, Round, close_loop
 from keras_nas.resources import CostModel, LatencyTable
 from keras_nas.resources.limits import Limit, check_limits
 from keras_nas.search_record import chosen_architecture

@@ -25,7 +25,7 @@ from keras_nas.command_line import check_config_file
 from keras_nas.config import Config
 from keras_nas.devices import Effort, HostDevice
 from keras_nas.devices.profile import build_latency_table
-from keras_nas.measured_projection import best_round
+from keras_nas.measured_network import best_round
 from keras_nas.measured_scaling import Network, ScalingRound, close_scaling_loop
 from keras_nas.method_space import method_space, space_of
 from keras_nas.methods.tf_nas_projection import most_probable_within

@@ -11,7 +11,8 @@ from keras_nas import files
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources, staged_costs
 from keras_nas.exporting_stage import check_file
-from keras_nas.measured_projection import Projector, best_round, close_loop, limits_of_tables
+from keras_nas.measured_network import best_round, limits_of_tables
+from keras_nas.measured_projection import Projector, close_loop
 from keras_nas.measuring_stages import measuring_everywhere
 from keras_nas.methods import frank_wolfe_search, hardcore_nas
 from keras_nas.methods.classification import accuracy

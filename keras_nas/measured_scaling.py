@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.measured_projection import Measure, MeasuredNetwork, measured_twice
+from keras_nas.measured_network import Measure, MeasuredNetwork, measured_twice
 from keras_nas.methods.width_scaling import check_network, scale_network
 from keras_nas.resources import WidthLatency
 from keras_nas.solvers.polytope import InfeasibleError

@@ -22,7 +22,7 @@ from tpu.hosts import from_chief, is_chief
 
 
 class MeasureArchitecture(Protocol):
-    """See `measured_projection.Measure`."""
+    """See `measured_network.Measure`."""
 
     def __call__(self, architecture: Architecture, attempt: int = 0, /) -> tuple[float, float]:
         """Latency and spread, ms."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_nas.config import Config
-from keras_nas.measured_projection import Projector, Round, refitted_costs
+from keras_nas.measured_network import refitted_costs
+from keras_nas.measured_projection import Projector, Round
 from keras_nas.methods.frank_wolfe_search import SearchResult
 from keras_nas.resources.limits import Limit, is_latency
 from keras_nas.solvers.projection import METHODS, Choice
@@ -160,7 +161,7 @@ def projection_record(
     Args:
       method: of the projection.
       costs, limits: the feasible set, latency first.
-      of_tables: see `measured_projection.limits_of_tables`.
+      of_tables: see `measured_network.limits_of_tables`.
       candidates: see `project_all`.
       rounds: see `measured_projection.close_loop`.
       choice: depth entries [S] and configurations [B] of the result.

@@ -14,14 +14,8 @@ from keras_nas import files, final_stages
 from keras_nas.context import Context, Outputs
 from keras_nas.experiment import limited_resources
 from keras_nas.exporting_stage import check_file
-from keras_nas.measured_projection import (
-    Projector,
-    Round,
-    best_round,
-    close_loop,
-    limits_of_tables,
-    refitted_costs,
-)
+from keras_nas.measured_network import best_round, limits_of_tables, refitted_costs
+from keras_nas.measured_projection import Projector, Round, close_loop
 from keras_nas.measuring_stages import MeasureArchitecture, measuring
 from keras_nas.method_space import runtime_model
 from keras_nas.methods.one_shot_accuracy import configuration_accuracy

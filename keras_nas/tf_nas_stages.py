@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_nas import files
 from keras_nas.context import Context, Outputs
-from keras_nas.measured_projection import best_round
+from keras_nas.measured_network import best_round
 from keras_nas.measured_scaling import Network, close_scaling_loop, scaled
 from keras_nas.measuring_stages import measuring
 from keras_nas.method_space import width_limit

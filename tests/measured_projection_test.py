@@ -6,15 +6,14 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_nas.measured_projection import (
+from keras_nas.measured_network import (
     UNUSED,
-    Projector,
     best_round,
-    close_loop,
     limits_of_tables,
     measured_twice,
     refitted_costs,
 )
+from keras_nas.measured_projection import Projector, close_loop
 from keras_nas.resources.limits import Limit, latency_on
 from keras_nas.solvers.polytope import InfeasibleError
 from keras_nas.solvers.staged_costs import StagedCosts

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_nas.measured_projection import best_round
+from keras_nas.measured_network import best_round
 from keras_nas.measured_scaling import close_scaling_loop, scaled
 from keras_nas.resources.limits import Limit
 from keras_nas.resources.width_latency import Curve, WidthLatency
