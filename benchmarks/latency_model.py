@@ -140,6 +140,7 @@ def main(_: Sequence[str]) -> None:
     settings = {
         "space": space.fingerprint(), "precision": _PRECISION.value, "classes": _CLASSES.value,
         "threads": _THREADS.value, "networks": _NETWORKS.value,
+        "target_error": _TARGET_ERROR.value, "rounds": _ROUNDS.value,
     }  # fmt: skip
     rows = common.Rows(folder / "latency_model.json", settings)
     networks = [space.random(FIRST_SEED + n) for n in range(_NETWORKS.value)]
