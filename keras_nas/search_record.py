@@ -168,6 +168,7 @@ def projection_record(
       one_shot_accuracy: of the result with the supernet's weights, on test images.
       held_out_accuracy: likewise on held-out images.
     """
+    latency, of_table = limits[0], of_tables[0]
     final = refitted_costs(costs.exact_cost(*choice).tolist(), limits, of_tables)
     exact = {name: costs.exact_cost(*candidate) for name, candidate in candidates.items()}
     return {
@@ -175,7 +176,7 @@ def projection_record(
         "version": 1,
         "method": method,
         "resources": {limit.name: final[r] for r, limit in enumerate(limits)},
-        "table_scale": limits[0].limit / of_tables[0].limit,
+        "table_scale": 1.0 if latency == of_table else latency.limit / of_table.limit,
         "candidates": {name: _candidate(cost, limits) for name, cost in exact.items()},
         "rounds": [row.to_json_object() for row in rounds],
         "depths": [int(costs.depths[s, entry]) for s, entry in enumerate(choice[0])],

@@ -89,8 +89,8 @@ def build_latency_table(
         "on_progress": on_progress,
     }
     whole = {a.name: paths[a.name] for a in chosen}
-    # What one process' memory does to the reference network moves all predictions together. More
-    # rounds in that process do not show it, so all processes that are allowed are run.
+    # The reference network's own deviation in a process shifts all ratios there together, and so
+    # all predictions. More rounds do not help: all processes that are allowed are run.
     rounds = math.ceil(effort.rounds * LARGE_ROUNDS)
     every = dataclasses.replace(effort, rounds=rounds, min_processes=effort.max_processes)
     runs = timing.measure(device, whole, effort=every, **options)
