@@ -1,5 +1,6 @@
 """Killing a run, where it stood, and how its result differs from an undisturbed one."""
 
+import glob
 import os
 import signal
 import subprocess
@@ -17,19 +18,28 @@ from keras_nas import files
 from keras_nas.journal import read_events
 
 FOLDER = ".keras_nas"
-PARTIAL = ("step-*.partial", "history.partial")
+PARTIAL = (
+    ".*.*",
+    f"{FOLDER}/*/*/step-*.partial",
+    f"{FOLDER}/*/*/history.partial",
+    f"{FOLDER}/*/.*.*",
+    f"{FOLDER}/*/*/.*.*",
+)
 
 
 def partial_files(folder: Path) -> list[str]:
-    """Files that are being written, or were when their writer was killed."""
-    hidden = [path for path in folder.glob(".*.*") if path.is_file()]
-    below = [path for name in PARTIAL for path in (folder / FOLDER).glob(f"*/*/{name}")]
-    inside = [path for name in ("*", "*/*") for path in (folder / FOLDER).glob(f"{name}/.*.*")]
-    return sorted(str(path.relative_to(folder)) for path in (*hidden, *below, *inside))
+    """Files that are being written, or were when their writer was killed.
+
+    Folders may come and go meanwhile: `glob.glob` passes over one that is gone, `Path.glob` fails.
+    """
+    return sorted(path for pattern in PARTIAL for path in glob.glob(pattern, root_dir=folder))
 
 
 def run(arguments: Sequence[str], folder: Path, moment: Callable[[], bool] = lambda: False) -> int:
     """Runs the program on a work directory, and kills it when `moment()` says so.
+
+    It is stopped first and asked for again, so that what `moment` saw (a file that is being
+    written) is still there when the program dies; where it is gone, the program goes on.
 
     Returns:
       The exit code; -9 where it was killed.
@@ -39,8 +49,9 @@ def run(arguments: Sequence[str], folder: Path, moment: Callable[[], bool] = lam
         process = subprocess.Popen(command, stdout=log, stderr=log)
         while process.poll() is None:
             if moment():
-                os.kill(process.pid, signal.SIGKILL)
-                break
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                process.send_signal(signal.SIGKILL if moment() else signal.SIGCONT)
             time.sleep(0.0005)
         return process.wait()
 

@@ -1,6 +1,7 @@
 """The real stages of a tiny experiment through the real program: whole, killed, out of disk."""
 
 import dataclasses
+import glob
 import json
 import resource
 import shutil
@@ -100,7 +101,7 @@ def kill_moments(folder: Path):
     """Three of them: in a training, in the search, and while a checkpoint is being written."""
 
     def saved(pattern):
-        return lambda: any((folder / pipeline.RECORDS).glob(pattern))
+        return lambda: bool(glob.glob(f"{pipeline.RECORDS}/{pattern}", root_dir=folder))
 
     def writing_in_finetune():
         return any("finetune-" in name for name in kills.partial_files(folder))
