@@ -43,8 +43,6 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         return fail(f"unexpected argument {argv[1]!r}; flags look like --workdir=runs/mine.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Keras imports it where it is installed, for galleries of images: a second for nothing.
-    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
     warnings.showwarning = show_warning
     logging.set_verbosity(logging.WARNING)  # TensorFlow's exporter reports through absl
     try:

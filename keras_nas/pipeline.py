@@ -21,6 +21,7 @@ from keras_nas import files, journal
 from keras_nas.config import Config, flatten
 from keras_nas.config.ranges import rule_of
 from keras_nas.devices import device_from_name
+from keras_nas.imports import lean_imports
 from keras_nas.method_space import checked_limits, method_space, other_latencies, read_table
 from keras_nas.progress import quiet_native_code
 from keras_nas.resources.limits import range_table
@@ -138,7 +139,7 @@ def _new_context(
     book: journal.Journal,
     profile_steps: tuple[int, int] | None,
 ) -> Context:
-    with quiet_native_code():
+    with quiet_native_code(), lean_imports():
         from keras_nas import stages  # imports TensorFlow
 
     # Its advice on retracing is for programmers; every stage compiles its own program once.

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.datasets import load_digits
 
 from keras_nas.data import folder, images, splits
 from keras_nas.data.chosen_classes import keep_classes
@@ -237,11 +238,11 @@ def from_arrays(pixels: Pixels, labels: npt.NDArray[np.int32]) -> Split:
 
 
 def _digits() -> tuple[tuple[str, ...], Reader, Reader]:
-    digits = load_digits()
+    table = np.loadtxt(_digits_file(), delimiter=",", dtype=np.uint8)  # [N, 65]
+    labels = table[:, -1].astype(np.int32)  # [N]
     # 17 grey levels, 0 .. 16.
-    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)  # [N, 8, 8]
-    pixels = np.repeat(grey[..., None], 3, axis=-1)  # [N, 8, 8, 3]
-    labels = digits.target.astype(np.int32)  # [N]
+    grey = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8)  # [N, 64]
+    pixels = np.repeat(grey.reshape(-1, 8, 8, 1), 3, axis=-1)  # [N, 8, 8, 3]
     parts = splits.stratified_split(labels, DIGITS_TEST_FRACTION, DIGITS_SPLIT_SEED, "digits")
 
     def reader(part: splits.Indices) -> Reader:
@@ -250,7 +251,20 @@ def _digits() -> tuple[tuple[str, ...], Reader, Reader]:
             read=lambda index: (pixels[part[index]], int(labels[part[index]])),
             describe=lambda index: f"digit {part[index]}",
             labels=lambda: labels[part],
+            read_all=lambda: (pixels[part], labels[part]),
         )
 
-    names = tuple(str(name) for name in digits.target_names)
-    return names, reader(parts[0]), reader(parts[1])
+    return tuple("0123456789"), reader(parts[0]), reader(parts[1])
+
+
+def _digits_file() -> Path:
+    """The digits inside scikit-learn, whose own reader would import all of it: a second or more."""
+    package = importlib.util.find_spec("sklearn")
+    folder = package and package.submodule_search_locations
+    path = Path(folder[0]) / "datasets" / "data" / "digits.csv.gz" if folder else None
+    if path is None or not path.exists():
+        raise FileNotFoundError(
+            f"The digits of scikit-learn are not there ({path or 'it is not installed'}); install "
+            "the versions of requirements.txt, or use another data.source."
+        )
+    return path

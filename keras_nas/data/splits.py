@@ -1,8 +1,9 @@
 """Random, seeded, disjoint splits of a set of examples."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 Indices = npt.NDArray[np.int64]
 
@@ -39,9 +40,12 @@ def stratified_split(
 ) -> tuple[Indices, Indices]:
     """Splits so that each class keeps its share; for sets that come without a test set.
 
+    Examples stand in a line, class after class and in random order inside of one; the test set is
+    taken from it at equal distances. So each class gives its share, up to one example.
+
     Args:
       labels: int32 `[examples]`.
-      fraction: share of the test set, in (0, 1).
+      fraction: share of the test set, in (0, 1); rounded up to whole examples.
       seed: the same seed gives the same split.
       name: what error messages call the set.
 
@@ -49,15 +53,23 @@ def stratified_split(
       Two disjoint, sorted int64 arrays: training and test examples.
 
     Raises:
-      ValueError: a class has too few examples, or `fraction` is out of range.
+      ValueError: a part has no example of some class, or `fraction` is out of range.
     """
-    try:
-        train, test = train_test_split(
-            np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"{name} cannot be split with test_fraction {fraction}: {error} Add images, change "
-            "test_fraction, or provide a test folder."
-        ) from error
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"test_fraction must be in (0, 1). Received: {fraction}")
+    examples = len(labels)
+    order = np.random.default_rng(seed).permutation(examples)
+    order = order[np.argsort(labels[order], kind="stable")]
+    tested = math.ceil(examples * fraction)
+    places = ((np.arange(tested) + 0.5) * examples / tested).astype(np.int64)
+    train, test = np.delete(order, places), order[places]
+    for part, members in (("training", train), ("test", test)):
+        lacking = np.setdiff1d(labels, labels[members])
+        if lacking.size:
+            raise ValueError(
+                f"{name} cannot be split with test_fraction {fraction}: the {part} part would have "
+                f"no image of class {lacking[0]}, of which there are "
+                f"{np.count_nonzero(labels == lacking[0])}. Add images, change test_fraction, or "
+                "provide a test folder."
+            )
     return np.sort(train), np.sort(test)

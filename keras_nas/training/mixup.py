@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
+import scipy.special
 import tensorflow as tf
 
 from tpu.replicas import own_rows, replica_count
@@ -86,4 +86,4 @@ def sample_beta(shape: tf.Tensor, alpha: float, seed: tf.Tensor) -> tf.Tensor:
 @functools.cache
 def _beta_quantiles(alpha: float) -> npt.NDArray[np.float32]:
     probabilities = np.linspace(0.0, 1.0, _KNOTS)
-    return scipy.stats.beta.ppf(probabilities, alpha, alpha).astype(np.float32)
+    return scipy.special.betaincinv(alpha, alpha, probabilities).astype(np.float32)

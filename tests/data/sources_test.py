@@ -1,5 +1,6 @@
 """Digits, folders and TFDS sets behind one contract."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_digits_are_split_and_scaled():
         )
     assert np.bincount(digits.test.labels).min() >= 34
     assert sources.load("digits", resolution=32).train.images.shape == (1437, 32, 32, 3)
+
+
+def test_digits_without_scikit_learn_are_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"digits of scikit-learn are not there.*install"):
+        sources.load("digits", resolution=8)
 
 
 def test_folder_is_split_by_class(pets):

@@ -41,6 +41,30 @@ def test_stratified_split_keeps_the_shares():
     np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(350))
 
 
+@pytest.mark.parametrize("fraction", [0.07, 0.2, 0.5, 0.91])
+def test_every_class_gives_its_share_up_to_one(fraction):
+    labels = np.random.default_rng(3).permutation(np.repeat(np.arange(4, dtype=np.int32), 37))
+    _, test = splits.stratified_split(labels, fraction, 0, "pets")
+    assert len(test) == np.ceil(fraction * len(labels))
+    assert np.abs(np.bincount(labels[test]) - len(test) / 4).max() < 1
+
+
+def test_stratified_split_is_of_its_seed():
+    labels = np.repeat(np.arange(3, dtype=np.int32), 50)
+    one, same, other = (splits.stratified_split(labels, 0.2, seed, "pets") for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one[1], same[1])
+    assert not np.array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_stratified_split_without_a_part_is_refused(fraction):
+    with pytest.raises(ValueError, match=rf"test_fraction must be in \(0, 1\).*{fraction}"):
+        splits.stratified_split(np.zeros(4, np.int32), fraction, 0, "pets")
+
+
 def test_stratified_split_of_too_few_is_refused():
-    with pytest.raises(ValueError, match=r"pets cannot be split with test_fraction 0.2"):
-        splits.stratified_split(np.array([0, 0, 0, 1], np.int32), 0.2, 0, "pets")
+    labels = np.array([0, 0, 0, 1], np.int32)
+    with pytest.raises(
+        ValueError, match=r"pets cannot be split with test_fraction 0.2: .*class 1.*there are 1\."
+    ):
+        splits.stratified_split(labels, 0.2, 0, "pets")
