@@ -62,7 +62,7 @@ class Options:
 def define_flags() -> None:
     """Called by the program only: tools share names of flags, and absl allows each name once."""
     usual = Options()
-    flags.DEFINE_list("steps", [], "Which steps, by name or its beginning; all by default.")
+    flags.DEFINE_list("steps", [], "Which steps, by name or beginning of names; all by default.")
     flags.DEFINE_list("topologies", list(usual.topologies), "TPUs: kind and chips.")
     flags.DEFINE_list("batch_per_core", list(usual.batch_per_core), "Images of a step on a core.")
     flags.DEFINE_string("space", "", "Name, or file:PATH; the method's own by default.")
@@ -157,11 +157,13 @@ def _batches(options: Options) -> list[int]:
 def _names(options: Options) -> list[str]:
     from keras_nas.tools.compiled_steps import STEPS
 
-    wanted = options.steps
-    for name in wanted:
-        if not any(step.startswith(name) for step in STEPS):
+    chosen = set()
+    for name in options.steps or ("",):
+        found = [name] if name in STEPS else [step for step in STEPS if step.startswith(name)]
+        if not found:
             raise app.UsageError(f"no step {name!r}; there are {', '.join(STEPS)}.")
-    return [step for step in STEPS if not wanted or step.startswith(wanted)]
+        chosen.update(found)
+    return [step for step in STEPS if step in chosen]
 
 
 def compile_all(options: Options) -> None:

@@ -99,6 +99,11 @@ def test_steps_are_chosen_by_their_beginning(compiler, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_whole_name_is_one_step(compiler, tmp_path):
+    run(tmp_path, steps=("tf_nas/search",), topologies=("v3:2x2",))
+    assert [name for name, *_ in compiler] == ["tf_nas/search"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
