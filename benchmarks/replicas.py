@@ -6,7 +6,9 @@
 Runs ten steps of each phase of HardCoRe-NAS, Single-Path NAS and TF-NAS, on spaces of two blocks
 and digits, once on one device and once on several, from the same start, and prints by how much what
 the phase keeps differs: weights, batch-norm statistics, optimizer, averages, probabilities; and by
-how much the devices differ from one another. The last line is all of it as JSON.
+how much the devices differ from one another. The last line is all of it as JSON. Where rounding
+puts an activation on the other side of its threshold, a difference of 1e-7 becomes one of 1e-3 in
+a step, and another `--seed` shows whether it was that.
 
 In bfloat16, one device in float32 comes as well: several devices should differ from one by less
 than the precision itself makes.
@@ -48,6 +50,7 @@ _PRECISION = flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16"], "Of training."
 )
 _PHASES = flags.DEFINE_list("phases", [], "Only these; empty runs all.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the images' order and of what is held out.")
 
 BATCH_SIZE = 32
 SPACE = SearchSpace(
@@ -227,7 +230,8 @@ def main(_: list[str]) -> None:
     tf.config.experimental.enable_op_determinism()
     # Rewriting these graphs takes longer than running them.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    examples = load_examples(DataConfig(mean=(0.3,) * 3, std=(0.35,) * 3), SPACE.resolution, 0)
+    data = DataConfig(mean=(0.3,) * 3, std=(0.35,) * 3)
+    examples = load_examples(data, SPACE.resolution, _SEED.value)
     results = {}
     titles = ("variables", "from one device", "among devices")
     titles += ("from float32",) if precision != "float32" else ()
