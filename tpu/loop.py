@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpu import graph_rewriting
 from tpu.distribution import divided
 from tpu.host_memory import keep_freed_memory
 from tpu.phase import RESERVED_METRICS, Metrics, Phase
@@ -48,7 +47,6 @@ class CompiledLoop:
         self.batch_size: int | None = shape[0] if shape.rank else None
         self._batches = iter(divided(dataset, strategy))
         keep_freed_memory()
-        self._rewrites = graph_rewriting.pays(strategy)
         self._names: list[str] = []
         # XLA does not know iterators, so it gets the step and not the loop.
         self._step = self._row
@@ -60,8 +58,7 @@ class CompiledLoop:
     def __call__(self, first_step: int, length: int) -> Metrics:
         bounds = (tf.constant(first_step, tf.int64), tf.constant(length, tf.int64))
         try:
-            with graph_rewriting.graph_rewriting(self._rewrites):
-                rows = self._loop(self._batches, *bounds).numpy()  # [length, metrics]
+            rows = self._loop(self._batches, *bounds).numpy()  # [length, metrics]
         except tf.errors.OutOfRangeError as error:
             last = first_step + length - 1
             raise self._data_ended(f"ended between steps {first_step} and {last}") from error

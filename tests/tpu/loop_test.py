@@ -1,11 +1,9 @@
 import resource
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu import graph_rewriting
 from tpu.engine import run_phase
 from tpu.strategy import strategy_for
 
@@ -19,35 +17,6 @@ def test_jit_compile_goes_through_xla(counting, tmp_path):
     assert run_phase(counting(step=step), CPU, tmp_path / "plain")[-1]["loss"] == 6.0
     with pytest.raises(tf.errors.InvalidArgumentError, match="XLA"):
         run_phase(counting(step=step, jit_compile=True), CPU, tmp_path / "xla")
-
-
-@pytest.mark.parametrize("before", [False, True])
-def test_graphs_are_not_rewritten_on_a_cpu(counting, tmp_path, before):
-    """And what was set before holds again afterwards."""
-
-    def disabled():
-        return tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
-
-    found = []
-
-    def step(inputs, step_index):
-        found.append(disabled())
-        return {"loss": tf.cast(inputs, tf.float32)}
-
-    usual = disabled()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
-    try:
-        run_phase(counting(step=step), CPU, tmp_path)
-        assert disabled() is before
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": usual})
-    assert set(found) == {True}
-
-
-def test_graphs_of_other_devices_are_rewritten():
-    devices = ["/job:localhost/replica:0/task:0/device:GPU:0"]
-    gpu = SimpleNamespace(extended=SimpleNamespace(worker_devices=devices))
-    assert graph_rewriting.pays(gpu) and not graph_rewriting.pays(CPU)
 
 
 @pytest.mark.parametrize(
