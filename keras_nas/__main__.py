@@ -18,6 +18,8 @@ from ml_collections import config_flags
 
 from keras_nas.command_line import USER_ERRORS, fail, given_config, parse_flags, show_warning
 from keras_nas.config import Config
+from keras_nas.imports import tensorflow_library_beside
+from keras_nas.progress import quiet_native_code
 from tpu.storage import to_path
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -51,7 +53,8 @@ def main(argv: list[str]) -> int:
             raise ValueError(
                 "--workdir is missing; name the experiment's folder: --workdir=runs/mine."
             )
-        from keras_nas import pipeline
+        with quiet_native_code(), tensorflow_library_beside():
+            from keras_nas import pipeline
 
         steps = _profile_steps(PROFILE_STEPS.value)
         pipeline.run(config, WORKDIR.value, STAGES.value, profile_steps=steps)

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import importlib.util
 import subprocess
 import sys
 
@@ -43,6 +44,31 @@ def test_what_is_there_already_stays(extra):
     finally:
         gc.enable()
     assert sys.modules[extra] is module
+
+
+def test_tensorflow_s_library_is_loaded_beside_a_block():
+    program = (
+        "import sys\n"
+        "from keras_nas.imports import tensorflow_library_beside\n"
+        "with tensorflow_library_beside():\n"
+        "    pass\n"
+        "print('libtensorflow_cc' in open('/proc/self/maps').read(), 'tensorflow' in sys.modules)\n"
+        "import tensorflow\n"
+        "print(int(tensorflow.constant(1) + 1))\n"
+    )
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert output.split() == ["True", "False", "2"]
+
+
+def test_without_the_library_nothing_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(imports.threading, "Thread", None)  # whoever calls it fails
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    (tmp_path / "tensorflow.py").touch()
+    for path, found in (([], False), ([str(tmp_path)], True)):
+        monkeypatch.setattr(sys, "path", path)
+        assert (importlib.util.find_spec("tensorflow") is not None) is found
+        with imports.tensorflow_library_beside():
+            pass
 
 
 def test_a_start_imports_neither_extras_nor_statistics():

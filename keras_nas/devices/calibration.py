@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy  # imports its parts when they are used
 from numpy.typing import ArrayLike
-from scipy import optimize
 
 from keras_nas.resources.latency_table import CalibrationNetwork, entry_of
 from keras_nas.space import Architecture, Piece, pieces
@@ -47,7 +47,7 @@ def fit_affine(sums_ms: ArrayLike, measured_ms: ArrayLike) -> tuple[float, float
     """
     sums, measured = np.asarray(sums_ms, np.float64), np.asarray(measured_ms, np.float64)
     slopes = np.stack([sums, np.full_like(sums, np.mean(sums))], axis=1) / measured[:, None]
-    fit = optimize.least_squares(
+    fit = scipy.optimize.least_squares(
         lambda x: slopes @ x - 1,
         x0=[np.mean(measured) / np.mean(sums), 0.0],
         jac=lambda x: slopes,

@@ -7,6 +7,8 @@ networks 1.2 times faster on a CPU (benchmarks/one_shot_step.py).
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -41,8 +43,16 @@ def normalize_batch(
     y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         x, gamma, beta, epsilon=epsilon, is_training=True
     )
-    count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
-    return y, mean, variance * tf.maximum(count - 1.0, 1.0) / count  # undoes Bessel's correction
+    return y, mean, variance * _share_without_bessel(x)
+
+
+def _share_without_bessel(x: tf.Tensor) -> float | tf.Tensor:
+    """Variance over the values of a channel of [B, H, W, C] / that with Bessel's correction."""
+    if None not in x.shape:  # a number, where there would be seven operations to trace
+        count = math.prod(x.shape[:-1])
+        return max(count - 1.0, 1.0) / count
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    return tf.maximum(count - 1.0, 1.0) / count
 
 
 def _global_moments(x: tf.Tensor, near: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,8 +7,7 @@ program is solved again with that limit lowered.
 from __future__ import annotations
 
 import numpy as np
-import scipy.optimize
-import scipy.sparse
+import scipy  # imports its parts when they are used, half a second for all
 from numpy.typing import NDArray
 
 from keras_nas.solvers.polytope import ROUNDING, InfeasibleError, SolverError

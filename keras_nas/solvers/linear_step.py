@@ -9,8 +9,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-import scipy.sparse
+import scipy  # imports its parts when they are used
 from numpy.typing import ArrayLike, NDArray
 
 from keras_nas.solvers.polytope import ROUNDING, Polytope, SolverError

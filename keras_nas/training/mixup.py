@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
-import scipy.special
+import scipy  # imports its parts when they are used
 import tensorflow as tf
 
 from tpu.replicas import own_rows, replica_count

@@ -206,13 +206,26 @@ def test_weight_average_follows_the_recurrence_and_swaps():
     assert float(weight.numpy()) == 8.0
 
 
-def test_weight_average_holds_batch_norm_statistics():
+def test_weight_average_holds_every_float_variable_in_its_dtype():
     model = small_model()
-    average = WeightAverage(model.variables, decay=0.9)
-    names = {variable.name for variable in average.variables}
-    assert {"moving_mean_average", "moving_variance_average", "average_updates"} <= names
+    half, whole = keras.Variable(np.float16([[1, 2]])), keras.Variable(5, dtype="int32")
+    variables = [*model.variables, half, whole]
+    average = WeightAverage(variables, decay=0.5)
+    before = [v.numpy() for v in variables]
+    for variable in variables:
+        variable.assign(variable + 10)
+    average.update()  # the first takes a tenth of what was
+    average.swap()
+    assert {v.name for v in model.variables} >= {"kernel", "moving_mean", "moving_variance"}
+    for variable, was in zip(variables[:-1], before, strict=False):
+        np.testing.assert_allclose(variable.numpy(), was + 9, rtol=1e-3)
+    assert whole.numpy() == 15  # not averaged
+    assert {v.dtype for v in average.variables} == {"float32", "float16", "int32"}
+
+
+def test_weight_average_refuses_a_decay_of_one():
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\)"):
-        WeightAverage(model.variables, decay=1.0)
+        WeightAverage(small_model().variables, decay=1.0)
 
 
 def test_correct_counts_the_k_largest():
