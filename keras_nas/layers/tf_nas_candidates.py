@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ from keras_nas.layers.tf_nas_operation import (
     centre,
     forward,
 )
-from tpu.replicas import replica_count
+from tpu.replicas import repeat, replica_count
 
 _LARGE = 2**15
 """Elements that an image has in a tensor which keeps all cores busy."""
@@ -150,28 +150,47 @@ def run_mixture(
 
 @traced_once
 def _mixture_forward(x, mix, stacks, mask, form):
-    at_once = _at_once(x, form)
-    total, done = 0.0, [x] * at_once
-    for o, share in enumerate(tf.unstack(mix)):
-        with tf.control_dependencies([done[-at_once]]):
-            y = _output(tf.identity(x), *_mixed(stacks, mask, form, o), form.operation)
-        done.append(y)
-        total += share * y
-    return total
+    def add(total, o, like):
+        own = _mixed(stacks, mask, form, o, like)
+        return total + mix[o] * _output(tf.identity(x), *own, form.operation)
+
+    height, width = (-(-side // form.operation.stride) for side in x.shape[1:3])
+    shape = (tf.shape(x)[0], height, width, stacks.project.shape[-1])
+    return _over_operations(add, tf.zeros(shape, x.dtype), x, form)
 
 
 @traced_once
 def _mixture_backward(dy, x, mix, stacks, mask, form):
-    at_once = _at_once(x, form)
-    dx, d_mix, done = 0.0, [], [dy] * at_once
-    for o, share in enumerate(tf.unstack(mix)):
-        with tf.control_dependencies([done[-at_once]]):
-            given = (tf.identity(dy), tf.identity(x), *_mixed(stacks, mask, form, o))
-            own_dx, product = _input_gradient(*given, form.operation)
-        done.append(own_dx)
-        dx += share * own_dx
-        d_mix.append(product)
-    return dx, tf.stack(d_mix)
+    def add(sums, o, like):
+        dx, d_mix = sums
+        own = _mixed(stacks, mask, form, o, like)
+        own_dx, product = _input_gradient(tf.identity(dy), tf.identity(x), *own, form.operation)
+        return dx + mix[o] * own_dx, d_mix + product * tf.one_hot(o, mix.shape[0], dtype=mix.dtype)
+
+    return _over_operations(add, (tf.zeros_like(x), tf.zeros_like(mix)), x, form)
+
+
+def _over_operations(add: Callable, sums: Any, x: tf.Tensor, form: Any) -> Any:
+    """Adds all operations' parts to `sums`, those of equal widths in one loop on a TPU.
+
+    Args:
+      add: (sums, operation, another one of its widths) -> sums.
+      sums: what to begin with.
+      x: the block's input.
+      form: `BlockForm`.
+    """
+    for group in form.equal_widths:
+
+        def body(i, sums, group=group):
+            return add(sums, _at(group, i), group[0])
+
+        sums = repeat(body, sums, len(group), _at_once(x, form))
+    return sums
+
+
+def _at(values: Sequence[int], index: Any) -> Any:
+    """An entry, also where the number of it is a tensor."""
+    return values[index] if isinstance(index, int) else tf.gather(values, index)
 
 
 @traced_once
@@ -193,14 +212,12 @@ def _at_once(x: tf.Tensor, form: Any) -> int:
     return 1 if math.prod(x.shape[1:-1]) * form.widest > _LARGE else 2
 
 
-def _mixed(stacks, mask, form, o: int) -> tuple[OperationWeights, tf.Tensor]:
+def _mixed(stacks, mask, form, o: Any, like: int) -> tuple[OperationWeights, tf.Tensor]:
     """Weights of an operation without the channels that it has not, and its kernel size's number;
-    the kernel is the largest one."""
-    weights = operation_weights(stacks, form, o)
-    middle = weights.expand.shape[1]
-    kernel = stacks.depthwise[form.rows[1][o], :, :, :middle]
-    expand = weights.expand * mask[o, :middle]
-    return weights._replace(expand=expand, depthwise=kernel), tf.constant(form.size_numbers[o])
+    the kernel is the largest one. `like` is an operation of the same widths."""
+    weights = _rows(stacks, [_at(rows, o) for rows in form.rows], form, like)
+    expand = weights.expand * mask[o, : form.extent(like)]
+    return weights._replace(expand=expand), tf.convert_to_tensor(_at(form.size_numbers, o))
 
 
 def operation_weights(stacks: OperationWeights, form: Any, operation: int) -> OperationWeights:
@@ -211,20 +228,28 @@ def operation_weights(stacks: OperationWeights, form: Any, operation: int) -> Op
       form: `BlockForm`.
       operation: number of the operation.
     """
-    expand, depthwise, project, gate_row = (rows[operation] for rows in form.rows)
-    middle, units = form.extent(operation), form.se_channels[operation]
+    weights = _rows(stacks, [rows[operation] for rows in form.rows], form, operation)
+    return weights._replace(depthwise=centre(weights.depthwise, form.kernel_sizes[operation]))
+
+
+def _rows(stacks: OperationWeights, rows: Sequence[Any], form: Any, like: int) -> OperationWeights:
+    """Rows of the stacks, as wide as the operation `like` can be, with the largest kernel."""
+    expand, depthwise, project, gate_row = rows
+    middle, units = slice(form.extent(like)), slice(form.se_channels[like])
+    every = slice(None)
     gate: Any = ()
-    if units:
-        reduce_kernel, reduce_bias, expand_kernel, expand_bias = stacks.gate
-        gate = Gate(
-            reduce_kernel[gate_row, :middle, :units],
-            reduce_bias[gate_row, :units],
-            expand_kernel[gate_row, :units, :middle],
-            expand_bias[gate_row, :middle],
-        )
+    if form.se_channels[like]:
+        parts = ((middle, units), (units,), (units, middle), (middle,))
+        gate = Gate(*(_part(s, gate_row, *own) for s, own in zip(stacks.gate, parts, strict=True)))
     return OperationWeights(
-        stacks.expand[expand, :, :middle],
-        centre(stacks.depthwise[depthwise], form.kernel_sizes[operation])[:, :, :middle],
-        stacks.project[project, :middle],
+        _part(stacks.expand, expand, every, middle),
+        _part(stacks.depthwise, depthwise, every, every, middle),
+        _part(stacks.project, project, middle),
         gate,
     )
+
+
+def _part(stack: tf.Tensor, row: Any, *slices: slice) -> tf.Tensor:
+    """A part of a row; in two operations where the row's number is a tensor, as TensorFlow else
+    forgets the shape."""
+    return stack[(row, *slices)] if isinstance(row, int) else tf.gather(stack, row)[slices]

@@ -72,6 +72,14 @@ class BlockForm:
         gates = np.maximum(np.cumsum(np.array(self.se_channels) > 0) - 1, 0)
         return own, own, own, tuple(gates.tolist())
 
+    @functools.cached_property
+    def equal_widths(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the operations, those together that have equal widths."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for o, units in enumerate(self.se_channels):
+            groups.setdefault((self.extent(o), units), []).append(o)
+        return tuple(map(tuple, groups.values()))
+
     @property
     def widest(self) -> int:
         """Channels M of the widest operation."""

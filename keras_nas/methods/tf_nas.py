@@ -38,6 +38,7 @@ from keras_nas.models.tf_nas_supernet import TFNASSupernet
 from keras_nas.resources.width_latency import WidthLatency
 from keras_nas.space import Architecture, TFNASSpace
 from tpu.phase import Metrics, Phase
+from tpu.replicas import in_turn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -248,11 +249,17 @@ class TFNASSearch:
             *fitted, held_out = inputs
             epoch = settings.warmup_epochs + step_index // schedule.epoch_steps
             seed = self._step_seed("tf_nas", step_index)
-            rows = [
-                self._weight_step(batch, epoch, fold_in(seed, 1 + i), settings.second_sampler)
-                for i, batch in enumerate(fitted)
-            ]
-            means = {name: tf.add_n([row[name] for row in rows]) / len(rows) for name in rows[0]}
+            batches = tf.nest.map_structure(lambda *parts: tf.stack(parts), *fitted)
+
+            def train(row):
+                number, batch = row
+                return self._weight_step(
+                    batch, epoch, fold_in(seed, 1 + number), settings.second_sampler
+                )
+
+            metrics = dict.fromkeys(("loss", "accuracy", "gradient_norm"), tf.TensorSpec(()))
+            rows = in_turn(train, (tf.range(WEIGHT_STEPS), batches), metrics)
+            means = {name: tf.reduce_mean(row) for name, row in rows.items()}
             found = self._architecture_step(held_out, epoch, fold_in(seed, 0))
             return means | found | {"epoch": tf.cast(epoch, tf.float32)}
 

@@ -13,7 +13,7 @@ from keras_nas.layers.tf_nas_updates import Update
 from keras_nas.models.tf_nas_supernet import TFNASSupernet
 from keras_nas.training.losses import cross_entropy, smooth_labels
 from keras_nas.training.metrics import correct
-from tpu.replicas import mean_over_replicas
+from tpu.replicas import in_turn, mean_over_replicas
 
 
 class PathSGD:
@@ -123,7 +123,9 @@ def weight_step(
     learning_rate: tf.Tensor,
     seed: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Bi-sampling (TF section 3.2): losses of the paths are summed, and one backward pass follows.
+    """Bi-sampling (TF section 3.2): the gradient of the sum of the paths' losses.
+
+    One path after another, so that the memory of one is needed and the program has it once.
 
     Args:
       supernet: whose weights move.
@@ -141,23 +143,34 @@ def weight_step(
     images, labels = inputs
     sampled = sample_operations(logits, tf.constant(supernet.allowed), second, seed)
     paths = tf.unstack(sampled)
-    weights = [supernet.sampled_weights(path) for path in paths]
+    weights = tf.nest.map_structure(
+        lambda *own: tf.stack(own), *(supernet.sampled_weights(path) for path in paths)
+    )
     targets = smooth_labels(labels, supernet.classes)
     fixed = supernet.fixed_variables()
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        outputs = [
-            supernet.call_path(images, path, own, depths)
-            for path, own in zip(paths, weights, strict=True)
-        ]
-        losses = [tf.reduce_mean(cross_entropy(targets, output)) for output in outputs]
-        loss = tf.add_n(losses)
-    gradients, fixed_gradients = tape.gradient(loss, (weights, [v.value for v in fixed]))
-    updates = supernet.updates(paths, gradients)
+
+    def differentiate(row):
+        path, own = row
+        with tf.GradientTape() as tape:
+            tape.watch(own)
+            output = supernet.call_path(images, path, own, depths)
+            loss = tf.reduce_mean(cross_entropy(targets, output))
+        gradients = tape.gradient(loss, (own, [v.value for v in fixed]))
+        return loss, tf.reduce_mean(correct(labels, output)), gradients
+
+    number = tf.TensorSpec((), tf.float32)
+    own_specs = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape[1:], w.dtype), weights)
+    fixed_specs = [tf.TensorSpec(v.shape, v.dtype) for v in fixed]
+    losses, accuracies, (gradients, fixed_gradients) = in_turn(
+        differentiate, (sampled, weights), (number, number, (own_specs, fixed_specs))
+    )
+    flat = [tf.unstack(gradient) for gradient in tf.nest.flatten(gradients)]
+    updates = supernet.updates(
+        paths, [tf.nest.pack_sequence_as(weights, own) for own in zip(*flat, strict=True)]
+    )
     updates += [
-        Update(variable, None, gradient, tf.ones(()))
+        Update(variable, None, tf.reduce_sum(gradient, 0), tf.ones(()))
         for variable, gradient in zip(fixed, fixed_gradients, strict=True)
     ]
     norm = optimizer.apply(updates, learning_rate)
-    accuracy = tf.reduce_mean(correct(labels, outputs[0]))
-    return {"loss": loss / len(paths), "accuracy": accuracy, "gradient_norm": norm}
+    return {"loss": tf.reduce_mean(losses), "accuracy": accuracies[0], "gradient_norm": norm}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas.layers import tf_nas_candidates
 from keras_nas.methods.tf_nas_architecture import (
     ArchitectureState,
     LatencyObjective,
@@ -15,6 +16,7 @@ from keras_nas.methods.tf_nas_weights import PathSGD, weight_step
 from keras_nas.models.tf_nas_supernet import TFNASSupernet
 from keras_nas.resources.width_latency import Curve, WidthLatency
 from keras_nas.space import ElasticStage, Head, Stem, TFNASOperation, TFNASSpace
+from tpu import replicas
 
 SPACE = TFNASSpace(
     name="tiny",
@@ -142,6 +144,31 @@ def test_two_paths_move_their_operations(share_weights):
         assert all(velocity[r].any() for r in range(rows))
         assert not velocity[rows:].any()
         np.testing.assert_allclose(before[name][0] - value, 0.1 * velocity, rtol=0, atol=1e-6)
+
+
+def test_loops_compute_the_same(monkeypatch):
+    """A TPU takes paths, and operations of equal widths, in loops; other devices one by one."""
+
+    def results():
+        net = supernet()
+        optimizer = new_optimizer(net)
+        flat = np.zeros((2, 3))
+        metrics = stepped(net, optimizer, flat, second="random")(tf.constant([0, 1]))
+        weights = [v.numpy() for v in (*net.trainable_variables, *optimizer.variables)]
+        gradients = tf.function(architecture_gradients, autograph=False)(
+            net, new_state(net), batch(), objective=LatencyObjective("absolute", 2.0, 1.0, 0.6),
+            temperature=tf.constant(2.0), seed=tf.constant([0, 1]),
+        )  # fmt: skip
+        return [*weights, *(n.numpy() for n in tf.nest.flatten((metrics, gradients)))]
+
+    unrolled = results()
+    calls = []
+    monkeypatch.setattr(replicas, "_loops", lambda: calls.append(1) or True)
+    monkeypatch.setattr(tf_nas_candidates, "replica_count", lambda: 2)  # nothing is traced before
+    looped = results()
+    assert len(calls) >= 3
+    for one, other in zip(unrolled, looped, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
 def test_the_first_path_is_the_networks_loss():
