@@ -150,58 +150,52 @@ def run_mixture(
 
 @traced_once
 def _mixture_forward(x, mix, stacks, mask, form):
-    def add(total, o, like):
-        own = _mixed(stacks, mask, form, o, like)
+    def add(total, o, own):
         return total + mix[o] * _output(tf.identity(x), *own, form.operation)
 
     height, width = (-(-side // form.operation.stride) for side in x.shape[1:3])
     shape = (tf.shape(x)[0], height, width, stacks.project.shape[-1])
-    return _over_operations(add, tf.zeros(shape, x.dtype), x, form)
+    return _over_operations(add, tf.zeros(shape, x.dtype), x, stacks, mask, form)
 
 
 @traced_once
 def _mixture_backward(dy, x, mix, stacks, mask, form):
-    def add(sums, o, like):
+    def add(sums, o, own):
         dx, d_mix = sums
-        own = _mixed(stacks, mask, form, o, like)
         own_dx, product = _input_gradient(tf.identity(dy), tf.identity(x), *own, form.operation)
         return dx + mix[o] * own_dx, d_mix + product * tf.one_hot(o, mix.shape[0], dtype=mix.dtype)
 
-    return _over_operations(add, (tf.zeros_like(x), tf.zeros_like(mix)), x, form)
+    return _over_operations(add, (tf.zeros_like(x), tf.zeros_like(mix)), x, stacks, mask, form)
 
 
-def _over_operations(add: Callable, sums: Any, x: tf.Tensor, form: Any) -> Any:
-    """Adds all operations' parts to `sums`, those of equal widths in one loop on a TPU.
+def _over_operations(add: Callable, sums: Any, x, stacks, mask, form: Any) -> Any:
+    """Adds all operations' parts to `sums`: on a TPU those of equal widths in one loop.
 
     Args:
-      add: (sums, operation, another one of its widths) -> sums.
+      add: sums, operation, and what `_mixed` makes of it -> sums.
       sums: what to begin with.
-      x: the block's input.
-      form: `BlockForm`.
+      x, stacks, mask, form: of `run_mixture`.
     """
     for group in form.equal_widths:
 
         def body(i, sums, group=group):
-            return add(sums, _at(group, i), group[0])
+            if isinstance(i, int):
+                return add(sums, group[i], _mixed(stacks, mask, form, group[i]))
+            o = tf.gather(group, i)
+            return add(sums, o, _mixed_in_loop(stacks, mask, form, o, group))
 
         sums = repeat(body, sums, len(group), _at_once(x, form))
     return sums
 
 
-def _at(values: Sequence[int], index: Any) -> Any:
-    """An entry, also where the number of it is a tensor."""
-    return values[index] if isinstance(index, int) else tf.gather(values, index)
+@traced_once
+def _output(x, weights, selection, form):
+    return forward(x, weights, form, selection)[0]
 
 
 @traced_once
-def _output(x, weights, size, form):
-    return forward(x, weights, form, Selection(size, None))[0]
-
-
-@traced_once
-def _input_gradient(dy, x, weights, size, form):
+def _input_gradient(dy, x, weights, selection, form):
     """Gradient of x, and the sum of output times `dy`."""
-    selection = Selection(size, None)
     y, kept = forward(x, weights, form, selection)
     dx, _ = backward(dy, kept, weights, form, selection, of_weights=False)
     return dx, tf.reduce_sum(dy * y)
@@ -212,12 +206,21 @@ def _at_once(x: tf.Tensor, form: Any) -> int:
     return 1 if math.prod(x.shape[1:-1]) * form.widest > _LARGE else 2
 
 
-def _mixed(stacks, mask, form, o: Any, like: int) -> tuple[OperationWeights, tf.Tensor]:
-    """Weights of an operation without the channels that it has not, and its kernel size's number;
-    the kernel is the largest one. `like` is an operation of the same widths."""
-    weights = _rows(stacks, [_at(rows, o) for rows in form.rows], form, like)
-    expand = weights.expand * mask[o, : form.extent(like)]
-    return weights._replace(expand=expand), tf.convert_to_tensor(_at(form.size_numbers, o))
+def _mixed(stacks, mask, form, o: int) -> tuple[OperationWeights, Selection]:
+    """Weights of an operation without the channels that it has not, with the largest kernel."""
+    weights = _rows(stacks, [rows[o] for rows in form.rows], form, o)
+    weights = weights._replace(expand=weights.expand * mask[o, : form.extent(o)])
+    return weights, Selection(tf.constant(form.size_numbers[o]), None)
+
+
+def _mixed_in_loop(stacks, mask, form, o, group) -> tuple[OperationWeights, Selection]:
+    """`_mixed` of any operation of a group: all get squeeze-and-excitation where one has it, and
+    the selection says which."""
+    like = max(group, key=lambda operation: form.se_channels[operation])
+    weights = _rows(stacks, [tf.gather(rows, o) for rows in form.rows], form, like)
+    weights = weights._replace(expand=weights.expand * mask[o, : form.extent(like)])
+    gated = tf.cast(tf.gather(form.se_channels, o) > 0, mask.dtype)
+    return weights, Selection(tf.gather(form.size_numbers, o), gated)
 
 
 def operation_weights(stacks: OperationWeights, form: Any, operation: int) -> OperationWeights:

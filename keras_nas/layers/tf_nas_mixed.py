@@ -74,11 +74,18 @@ class BlockForm:
 
     @functools.cached_property
     def equal_widths(self) -> tuple[tuple[int, ...], ...]:
-        """Numbers of the operations, those together that have equal widths."""
-        groups: dict[tuple[int, int], list[int]] = {}
+        """Numbers of the operations, those together that have equal widths: of the middle, and of
+        squeeze-and-excitation where they have it."""
+        groups: list[list[int]] = []
         for o, units in enumerate(self.se_channels):
-            groups.setdefault((self.extent(o), units), []).append(o)
-        return tuple(map(tuple, groups.values()))
+            for group in groups:
+                widths = {units, *(self.se_channels[other] for other in group)} - {0}
+                if self.extent(group[0]) == self.extent(o) and len(widths) <= 1:
+                    group.append(o)
+                    break
+            else:
+                groups.append([o])
+        return tuple(map(tuple, groups))
 
     @property
     def widest(self) -> int:
