@@ -25,6 +25,14 @@ def replica_count() -> int:
     return context.num_replicas_in_sync if context else 1
 
 
+def is_tpu_program() -> bool:
+    """Whether the step becomes a program for a TPU: compiled as a whole, with nothing called."""
+    strategy = tf.distribute.get_strategy()
+    mirrored = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    several = replica_count() > 1 and not isinstance(strategy, mirrored)  # tpu.aot's stand-in
+    return several or isinstance(strategy, tf.distribute.TPUStrategy)
+
+
 def own_rows(draw: Callable[[int], tf.Tensor], count: int) -> tf.Tensor:
     """Draws for the global batch and returns what belongs to this replica's images.
 
@@ -67,7 +75,7 @@ def in_turn(function: Callable[[Any], Any], rows: Any, result: Any) -> Any:
         What the function returns, as tensors [N, ...].
     """
     flat = tf.nest.flatten(rows)
-    if flat[0].shape[0] > 1 and _loops():
+    if flat[0].shape[0] > 1 and is_tpu_program():
         return tf.map_fn(function, rows, parallel_iterations=1, fn_output_signature=result)
     found = [
         function(tf.nest.pack_sequence_as(rows, row))
@@ -93,7 +101,7 @@ def repeat(body: Callable[[Any, Any], Any], state: Any, times: int, at_once: int
     Returns:
         The last state.
     """
-    if times > 1 and _loops():
+    if times > 1 and is_tpu_program():
         return tf.while_loop(
             lambda *_: True,
             lambda i, state: (i + 1, body(i, state)),
@@ -106,9 +114,3 @@ def repeat(body: Callable[[Any, Any], Any], state: Any, times: int, at_once: int
         with tf.control_dependencies(tf.nest.flatten(states[max(i + 1 - at_once, 0)])):
             states.append(body(i, states[-1]))
     return states[-1]
-
-
-def _loops() -> bool:
-    """Whether what a step does several times is a loop, see `repeat`."""
-    mirrored = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return replica_count() > 1 and not isinstance(tf.distribute.get_strategy(), mirrored)

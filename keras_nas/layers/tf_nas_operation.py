@@ -20,10 +20,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nas.layers.activations import activation
 from keras_nas.layers.tf_nas_normalization import normalize_gradient, normalize_with_statistics
+from tpu.replicas import is_tpu_program
 
 
 class Gate(NamedTuple):
@@ -116,9 +118,7 @@ class OperationForm:
         """Depthwise convolution of [B, H, W, M] with [K, K, M, 1], or with its selected centre."""
         strides = (1, self.stride, self.stride, 1)
         return self._selected(
-            lambda size: tf.nn.depthwise_conv2d(x, centre(kernel, size), strides, "SAME"),
-            kernel,
-            selection,
+            lambda own: tf.nn.depthwise_conv2d(x, own, strides, "SAME"), kernel, selection
         )
 
     def depthwise_gradient(
@@ -126,29 +126,42 @@ class OperationForm:
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """Gradients of `depthwise` from `dy`: of x, of which the shape alone is used, and, given
         the values that x had, of the kernel."""
-        strides, largest = (1, self.stride, self.stride, 1), kernel.shape[0]
+        strides = (1, self.stride, self.stride, 1)
 
-        def input_gradient(size):
-            own = centre(kernel, size)
+        def input_gradient(own):
             return tf.nn.depthwise_conv2d_backprop_input(x.shape, own, dy, strides, "SAME")
 
-        def kernel_gradient(values, size):
-            shape, edge = (size, size, *kernel.shape[2:]), (largest - size) // 2
-            own = tf.nn.depthwise_conv2d_backprop_filter(values, shape, dy, strides, "SAME")
-            return tf.pad(own, ((edge, edge), (edge, edge), (0, 0), (0, 0)))
+        def kernel_gradient(own, values):
+            edge = (kernel.shape[0] - own.shape[0]) // 2
+            found = tf.nn.depthwise_conv2d_backprop_filter(values, own.shape, dy, strides, "SAME")
+            return tf.pad(found, ((edge, edge), (edge, edge), (0, 0), (0, 0)))
 
-        return self._selected(input_gradient, kernel, selection), lambda values: self._selected(
-            lambda size: kernel_gradient(values, size), kernel, selection
-        )
+        def of_kernel(values):
+            found = self._selected(lambda own: kernel_gradient(own, values), kernel, selection)
+            return found if selection is None else found * self._inside(kernel, selection)
 
-    def _selected(self, branch: Callable[[int], tf.Tensor], kernel, selection) -> tf.Tensor:
-        """`branch` of the selected kernel size; the others cost nothing."""
+        return self._selected(input_gradient, kernel, selection), of_kernel
+
+    def _selected(self, branch: Callable[[tf.Tensor], tf.Tensor], kernel, selection) -> tf.Tensor:
+        """`branch` of the kernel that is selected: of its own size, so that it costs what it has
+        to. On a TPU of the largest size, with zeros around it: nothing is fused with what lies in
+        a branch, which costs more than the zeros (docs/tpu.md)."""
         if selection is None:
-            return branch(kernel.shape[0])
+            return branch(kernel)
         if len(self.kernel_sizes) == 1:
-            return branch(self.kernel_sizes[0])
-        branches = [functools.partial(branch, size) for size in self.kernel_sizes]
+            return branch(centre(kernel, self.kernel_sizes[0]))
+        if is_tpu_program():
+            return branch(kernel * self._inside(kernel, selection))
+        branches = [functools.partial(branch, centre(kernel, size)) for size in self.kernel_sizes]
         return tf.switch_case(selection.size, branches)
+
+    def _inside(self, kernel: tf.Tensor, selection: Selection) -> tf.Tensor:
+        """[K, K, 1, 1] 1 in the selected kernel, 0 around it."""
+        edges = [(kernel.shape[0] - size) // 2 for size in self.kernel_sizes]
+        masks = np.zeros((len(edges), *kernel.shape[:2], 1, 1), np.float32)
+        for mask, edge in zip(masks, edges, strict=True):
+            mask[edge : len(mask) - edge, edge : len(mask) - edge] = 1
+        return tf.cast(tf.gather(masks, selection.size), kernel.dtype)
 
 
 def centre(kernel: tf.Tensor, size: int) -> tf.Tensor:

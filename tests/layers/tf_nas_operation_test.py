@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas.layers import tf_nas_operation
 from keras_nas.layers.tf_nas_candidates import operation_weights, run_mixture, run_sampled
 from keras_nas.layers.tf_nas_mixed import BlockForm
 from keras_nas.layers.tf_nas_normalization import normalize
-from keras_nas.layers.tf_nas_operation import Gate, OperationForm, OperationWeights
+from keras_nas.layers.tf_nas_operation import Gate, OperationForm, OperationWeights, Selection
 from keras_nas.layers.tf_nas_shared import run_shared_mixture
 
 M, R, C_IN, C = 6, 3, 4, 5
@@ -17,6 +18,12 @@ def block(activation="swish", stride=1, share_weights=False):
     """Kernels 3 and 5, narrow and wide, without and with squeeze-and-excitation."""
     form = OperationForm(stride, activation, (activation, "sigmoid"), 1e-5, (3, 5))
     return BlockForm(form, (3, 5, 5, 3), (M - 2, M, M - 2, M), (0, 0, R - 1, R), share_weights)
+
+
+def test_operations_of_equal_widths():
+    """With shared weights all reach over all channels, but not over as many units."""
+    assert block().equal_widths == ((0, 2), (1, 3))
+    assert block(share_weights=True).equal_widths == ((0, 1, 2), (3,))
 
 
 def stacked(form, seed=0):
@@ -174,3 +181,29 @@ def test_batch_norm_in_float32_has_the_gradient_of_the_formula():
         with_gradients(lambda x: plain(x, 1e-3), x),
         1e-5,
     )
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 7), (5,)])
+@pytest.mark.parametrize(("stride", "side"), [(1, 6), (2, 6), (2, 7), (2, 1)])
+def test_a_tpu_selects_kernels_by_zeros(monkeypatch, sizes, stride, side):
+    """The same convolution and gradients as of the kernel's own size, which is its centre."""
+    form = OperationForm(stride, "relu", ("relu", "sigmoid"), 1e-5, sizes)
+    noise = np.random.default_rng(0)
+    x, kernel = tf.constant(noise.normal(size=(2, side, side, 3))), noise.normal(size=(7, 7, 3, 1))
+    kernel = tf.constant(kernel)
+    dy = tf.constant(noise.normal(size=form.depthwise(x, kernel).shape))
+
+    def results(number):
+        selection = Selection(tf.constant(number), None)
+        dx, of_kernel = form.depthwise_gradient(dy, x, kernel, selection)
+        return form.depthwise(x, kernel, selection), dx, of_kernel(x)
+
+    for number, size in enumerate(sizes):
+        own = results(number)
+        edge = (7 - size) // 2
+        outside = np.pad(np.zeros((size, size)), edge, constant_values=1)[:, :, None, None]
+        assert np.any(own[2]) and not np.any(outside * own[2])
+        with monkeypatch.context() as patch:
+            patch.setattr(tf_nas_operation, "is_tpu_program", lambda: True)
+            for one, other in zip(own, results(number), strict=True):
+                np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)

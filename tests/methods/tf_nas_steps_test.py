@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nas.layers import tf_nas_candidates
+from keras_nas.layers import tf_nas_candidates, tf_nas_operation
 from keras_nas.methods.tf_nas_architecture import (
     ArchitectureState,
     LatencyObjective,
@@ -146,8 +146,9 @@ def test_two_paths_move_their_operations(share_weights):
         np.testing.assert_allclose(before[name][0] - value, 0.1 * velocity, rtol=0, atol=1e-6)
 
 
-def test_loops_compute_the_same(monkeypatch):
-    """A TPU takes paths, and operations of equal widths, in loops; other devices one by one."""
+def test_the_program_of_a_tpu_computes_the_same(monkeypatch):
+    """A TPU takes paths, and operations of equal widths, in loops, and all kernels at the largest
+    size; other devices take them one by one, each at its own size."""
 
     def results():
         net = supernet()
@@ -163,7 +164,8 @@ def test_loops_compute_the_same(monkeypatch):
 
     unrolled = results()
     calls = []
-    monkeypatch.setattr(replicas, "_loops", lambda: calls.append(1) or True)
+    for module in (replicas, tf_nas_operation):
+        monkeypatch.setattr(module, "is_tpu_program", lambda: calls.append(1) or True)
     monkeypatch.setattr(tf_nas_candidates, "replica_count", lambda: 2)  # nothing is traced before
     looped = results()
     assert len(calls) >= 3
