@@ -9,6 +9,7 @@ it have no public interface.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import re
@@ -46,13 +47,15 @@ class CompileResult:
     """What the compiler says of one step on one core; none of it was measured.
 
     Attributes:
-        flops: Floating-point operations.
-        bytes_accessed: Read and written by all operations, as if nothing stayed in fast memory.
+        flops: Floating-point operations, a loop's counted once.
+        bytes_accessed: Read and written by all operations, as if nothing stayed in fast memory; a
+            loop's counted once.
         memory_bytes: Arguments, results and temporaries that are held at once.
         chip_bytes: Memory of the core.
         aliased_bytes: Of arguments that results overwrite (weights are updated in place).
         all_reduces: Operations that sum over replicas.
-        estimated_cycles: Sum of the compiler's estimates, where it gives them.
+        estimated_cycles: Sum of the compiler's estimates, where it gives them, see
+            `estimated_cycles`.
         compile_seconds: Time that the compiler took.
     """
 
@@ -209,9 +212,43 @@ def _result(executable: Any, topology: str, seconds: float) -> CompileResult:
         chip_bytes=MEMORY_BYTES[topology.partition(":")[0]],
         aliased_bytes=memory.alias_size_in_bytes,
         all_reduces=len(re.findall(r" all-reduce(?:-start)?\(", text)),
-        estimated_cycles=sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', text))),
+        estimated_cycles=estimated_cycles(text),
         compile_seconds=seconds,
     )
+
+
+def estimated_cycles(program: str) -> int:
+    """The compiler's estimates in a compiled program's text, added up.
+
+    What is in a loop counts as often as it runs (once if that is not known), and of branches the
+    dearest one counts.
+    """
+    computations: dict[str, list[str]] = {}
+    entry = ""
+    for line in program.splitlines():
+        if head := re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{$", line):
+            computations[head[2]] = lines = []
+            entry = head[2] if head[1] else entry
+        elif line.startswith("  "):
+            lines.append(line)
+
+    @functools.cache
+    def cycles(name: str) -> int:
+        return sum(map(of_line, computations[name]))
+
+    def of_line(line: str) -> int:
+        total = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', line)))
+        for name in re.findall(r"(?:calls|to_apply)=%?([\w.-]+)", line):
+            total += cycles(name)
+        if body := re.search(r"\bbody=%?([\w.-]+)", line):
+            times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+            total += (int(times[1]) if times else 1) * cycles(body[1])
+        branches = re.search(r"branch_computations=\{(.*?)\}", line)
+        names = re.findall(r"[\w.-]+", branches[1]) if branches else []
+        names += re.findall(r"(?:true|false)_computation=%?([\w.-]+)", line)
+        return total + max(map(cycles, names), default=0)
+
+    return cycles(entry)
 
 
 def _first_reason(message: str) -> str:

@@ -108,3 +108,37 @@ def test_the_reason_of_a_refusal_is_one_line():
     assert aot._first_reason("UNIMPLEMENTED: no such operation\nmore") == (
         "UNIMPLEMENTED: no such operation"
     )
+
+
+def test_cycles_of_loops_count_as_often_as_they_run_and_of_branches_the_dearest():
+    program = """HloModule jit_step
+
+%small (p: f32[]) -> f32[] {
+  ROOT %a = f32[] negate(%p), backend_config={"estimated_cycles":"10"}
+}
+
+%large (p.1: f32[]) -> f32[] {
+  ROOT %b = f32[] fusion(%p.1), kind=kLoop, calls=%fused, backend_config={"estimated_cycles":"30"}
+}
+
+%fused (p.2: f32[]) -> f32[] {
+  ROOT %c = f32[] negate(%p.2)
+}
+
+%body.1 (p.3: (s32[], f32[])) -> (s32[], f32[]) {
+  %d = f32[] conditional(%i, %x, %x), branch_computations={%small, %large}
+  ROOT %e = (s32[], f32[]) tuple(%i, %d), backend_config={"estimated_cycles":"1"}
+}
+
+%condition (p.4: (s32[], f32[])) -> pred[] {
+  ROOT %f = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (p.5: f32[]) -> f32[] {
+  %g = (s32[], f32[]) while(%t), condition=%condition, body=%body.1, backend_config=TRIPS
+  ROOT %h = f32[] negate(%y), backend_config={"estimated_cycles":"500"}
+}
+"""
+    known = program.replace("TRIPS", '{"known_trip_count":{"n":"4"},"other":[]}')
+    assert aot.estimated_cycles(known) == 500 + 4 * (30 + 1)
+    assert aot.estimated_cycles(program.replace("TRIPS", "{}")) == 500 + 30 + 1
