@@ -6,7 +6,7 @@ A global batch is cut into equal shares in order: replica r of R has the images 
 - noise that every image has for itself: `own_rows`, one row an image of the global batch;
 - noise of the whole batch: any stateless function of seed and step, the same on every replica;
 - what is summed or averaged over images, outside of a loss: `mean_over_replicas`;
-- what a step does several times: `in_turn`, `repeat`.
+- what a step does several times: `in_turn`.
 
 Outside of a step there is one replica. Needs nothing of the engine, so that layers can use it.
 """
@@ -64,7 +64,8 @@ def mean_over_replicas(values: Any) -> Any:
 
 
 def in_turn(function: Callable[[Any], Any], rows: Any, result: Any) -> Any:
-    """A function of every row, one after another; see `repeat` for how.
+    """A function of every row, one after another: in a loop on a TPU, whose program is as long as
+    what it does, and which can reduce over replicas inside of one.
 
     Args:
         function: A structure of tensors -> a structure of tensors.
@@ -82,35 +83,3 @@ def in_turn(function: Callable[[Any], Any], rows: Any, result: Any) -> Any:
         for row in zip(*map(tf.unstack, flat), strict=True)
     ]
     return tf.nest.map_structure(lambda *parts: tf.stack(parts), *found)
-
-
-def repeat(body: Callable[[Any, Any], Any], state: Any, times: int, at_once: int) -> Any:
-    """`state = body(i, state)` for i = 0, 1, ...
-
-    On a TPU, whose programs are as long as what they do, it is a loop. A MirroredStrategy cannot
-    reduce over replicas inside of one, and a single device has functions for what is done often.
-
-    Args:
-        body: Of an int or int32 scalar and the state; what it does beside the state's tensors is
-            independent of other times.
-        state: Structure of tensors.
-        times: How often.
-        at_once: Of how many times there may be intermediate results at the same time; in a loop
-            of one.
-
-    Returns:
-        The last state.
-    """
-    if times > 1 and is_tpu_program():
-        return tf.while_loop(
-            lambda *_: True,
-            lambda i, state: (i + 1, body(i, state)),
-            (tf.constant(0), state),
-            parallel_iterations=1,
-            maximum_iterations=times,
-        )[1]
-    states = [state]
-    for i in range(times):
-        with tf.control_dependencies(tf.nest.flatten(states[max(i + 1 - at_once, 0)])):
-            states.append(body(i, states[-1]))
-    return states[-1]

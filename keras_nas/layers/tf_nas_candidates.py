@@ -22,7 +22,7 @@ from keras_nas.layers.tf_nas_operation import (
     centre,
     forward,
 )
-from tpu.replicas import repeat, replica_count
+from tpu.replicas import is_tpu_program, replica_count
 
 _LARGE = 2**15
 """Elements that an image has in a tensor which keeps all cores busy."""
@@ -176,16 +176,26 @@ def _over_operations(add: Callable, sums: Any, x, stacks, mask, form: Any) -> An
       sums: what to begin with.
       x, stacks, mask, form: of `run_mixture`.
     """
-    for group in form.equal_widths:
+    if is_tpu_program():
+        for group in form.equal_widths:
 
-        def body(i, sums, group=group):
-            if isinstance(i, int):
-                return add(sums, group[i], _mixed(stacks, mask, form, group[i]))
-            o = tf.gather(group, i)
-            return add(sums, o, _mixed_in_loop(stacks, mask, form, o, group))
+            def body(i, sums, group=group):
+                o = tf.gather(group, i)
+                return i + 1, add(sums, o, _mixed_in_loop(stacks, mask, form, o, group))
 
-        sums = repeat(body, sums, len(group), _at_once(x, form))
-    return sums
+            _, sums = tf.while_loop(
+                lambda *_: True,
+                body,
+                (tf.constant(0), sums),
+                parallel_iterations=1,
+                maximum_iterations=len(group),
+            )
+        return sums
+    at_once, done = _at_once(x, form), [sums]
+    for o in range(len(form.kernel_sizes)):
+        with tf.control_dependencies(tf.nest.flatten(done[max(o + 1 - at_once, 0)])):
+            done.append(add(done[-1], o, _mixed(stacks, mask, form, o)))
+    return done[-1]
 
 
 @traced_once

@@ -164,7 +164,7 @@ def test_the_program_of_a_tpu_computes_the_same(monkeypatch):
 
     unrolled = results()
     calls = []
-    for module in (replicas, tf_nas_operation):
+    for module in (replicas, tf_nas_candidates, tf_nas_operation):
         monkeypatch.setattr(module, "is_tpu_program", lambda: calls.append(1) or True)
     monkeypatch.setattr(tf_nas_candidates, "replica_count", lambda: 2)  # nothing is traced before
     looped = results()
