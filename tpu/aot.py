@@ -220,8 +220,8 @@ def _result(executable: Any, topology: str, seconds: float) -> CompileResult:
 def estimated_cycles(program: str) -> int:
     """The compiler's estimates in a compiled program's text, added up.
 
-    What is in a loop counts as often as it runs (once if that is not known), and of branches the
-    dearest one counts.
+    What is in a loop counts as often as it runs (once if its condition is not to stay below a
+    number), and of branches the dearest one counts.
     """
     computations: dict[str, list[str]] = {}
     entry = ""
@@ -232,6 +232,11 @@ def estimated_cycles(program: str) -> int:
         elif line.startswith("  "):
             lines.append(line)
 
+    def times(condition: list[str]) -> int:
+        bounds = re.findall(r" constant\((\d+)\)", "\n".join(condition))
+        counts_up = len(bounds) == 1 and "direction=LT" in condition[-1]  # from 0
+        return int(bounds[0]) if counts_up else 1
+
     @functools.cache
     def cycles(name: str) -> int:
         return sum(map(of_line, computations[name]))
@@ -240,9 +245,8 @@ def estimated_cycles(program: str) -> int:
         total = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', line)))
         for name in re.findall(r"(?:calls|to_apply)=%?([\w.-]+)", line):
             total += cycles(name)
-        if body := re.search(r"\bbody=%?([\w.-]+)", line):
-            times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
-            total += (int(times[1]) if times else 1) * cycles(body[1])
+        if loop := re.search(r"\bcondition=%?([\w.-]+), body=%?([\w.-]+)", line):
+            total += times(computations[loop[1]]) * cycles(loop[2])
         branches = re.search(r"branch_computations=\{(.*?)\}", line)
         names = re.findall(r"[\w.-]+", branches[1]) if branches else []
         names += re.findall(r"(?:true|false)_computation=%?([\w.-]+)", line)
