@@ -144,8 +144,8 @@ class OperationForm:
 
     def _selected(self, branch: Callable[[tf.Tensor], tf.Tensor], kernel, selection) -> tf.Tensor:
         """`branch` of the kernel that is selected: of its own size, so that it costs what it has
-        to. On a TPU of the largest size, with zeros around it: nothing is fused with what lies in
-        a branch, which costs more than the zeros (docs/tpu.md)."""
+        to. On a TPU of the largest size with zeros around it, which its compiler rates cheaper
+        than a branch of the program for each size (docs/tpu.md)."""
         if selection is None:
             return branch(kernel)
         if len(self.kernel_sizes) == 1:

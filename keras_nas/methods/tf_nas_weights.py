@@ -125,7 +125,7 @@ def weight_step(
 ) -> dict[str, tf.Tensor]:
     """Bi-sampling (TF section 3.2): the gradient of the sum of the paths' losses.
 
-    One path after another, so that the memory of one is needed and the program has it once.
+    Each path has its own backward pass, so that a TPU's program has one of them, in a loop.
 
     Args:
       supernet: whose weights move.
