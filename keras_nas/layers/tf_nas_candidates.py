@@ -6,6 +6,7 @@ have near a hundred thousand nodes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ def run_mixture(
 @traced_once
 def _mixture_forward(x, mix, stacks, mask, form):
     def add(total, o, own):
-        return total + mix[o] * _output(tf.identity(x), *own, form.operation)
+        return total + mix[o] * _output(tf.identity(x), *own)
 
     height, width = (-(-side // form.operation.stride) for side in x.shape[1:3])
     shape = (tf.shape(x)[0], height, width, stacks.project.shape[-1])
@@ -162,14 +163,14 @@ def _mixture_forward(x, mix, stacks, mask, form):
 def _mixture_backward(dy, x, mix, stacks, mask, form):
     def add(sums, o, own):
         dx, d_mix = sums
-        own_dx, product = _input_gradient(tf.identity(dy), tf.identity(x), *own, form.operation)
+        own_dx, product = _input_gradient(tf.identity(dy), tf.identity(x), *own)
         return dx + mix[o] * own_dx, d_mix + product * tf.one_hot(o, mix.shape[0], dtype=mix.dtype)
 
     return _over_operations(add, (tf.zeros_like(x), tf.zeros_like(mix)), x, stacks, mask, form)
 
 
 def _over_operations(add: Callable, sums: Any, x, stacks, mask, form: Any) -> Any:
-    """Adds all operations' parts to `sums`: on a TPU those of equal widths in one loop.
+    """Adds all operations' parts to `sums`: on a TPU those that are alike in one loop.
 
     Args:
       add: sums, operation, and what `_mixed` makes of it -> sums.
@@ -177,7 +178,7 @@ def _over_operations(add: Callable, sums: Any, x, stacks, mask, form: Any) -> An
       x, stacks, mask, form: of `run_mixture`.
     """
     if is_tpu_program():
-        for group in form.equal_widths:
+        for group in form.alike:
 
             def body(i, sums, group=group):
                 o = tf.gather(group, i)
@@ -216,21 +217,26 @@ def _at_once(x: tf.Tensor, form: Any) -> int:
     return 1 if math.prod(x.shape[1:-1]) * form.widest > _LARGE else 2
 
 
-def _mixed(stacks, mask, form, o: int) -> tuple[OperationWeights, Selection]:
-    """Weights of an operation without the channels that it has not, with the largest kernel."""
+_Mixed = tuple[OperationWeights, Selection, OperationForm]
+
+
+def _mixed(stacks, mask, form, o: int) -> _Mixed:
+    """Weights of an operation without the channels that it has not, with the largest kernel, and
+    what runs it."""
     weights = _rows(stacks, [rows[o] for rows in form.rows], form, o)
     weights = weights._replace(expand=weights.expand * mask[o, : form.extent(o)])
-    return weights, Selection(tf.constant(form.size_numbers[o]), None)
+    return weights, Selection(tf.constant(form.size_numbers[o]), None), form.operation
 
 
-def _mixed_in_loop(stacks, mask, form, o, group) -> tuple[OperationWeights, Selection]:
+def _mixed_in_loop(stacks, mask, form, o, group) -> _Mixed:
     """`_mixed` of any operation of a group: all get squeeze-and-excitation where one has it, and
     the selection says which."""
     like = max(group, key=lambda operation: form.se_channels[operation])
     weights = _rows(stacks, [tf.gather(rows, o) for rows in form.rows], form, like)
     weights = weights._replace(expand=weights.expand * mask[o, : form.extent(like)])
     gated = tf.cast(tf.gather(form.se_channels, o) > 0, mask.dtype)
-    return weights, Selection(tf.gather(form.size_numbers, o), gated)
+    own = dataclasses.replace(form.operation, kernel_sizes=(form.kernel_sizes[like],))
+    return weights, Selection(tf.constant(0), gated), own
 
 
 def operation_weights(stacks: OperationWeights, form: Any, operation: int) -> OperationWeights:

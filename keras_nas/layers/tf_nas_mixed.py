@@ -73,14 +73,15 @@ class BlockForm:
         return own, own, own, tuple(gates.tolist())
 
     @functools.cached_property
-    def equal_widths(self) -> tuple[tuple[int, ...], ...]:
-        """Numbers of the operations, those together that have equal widths: of the middle, and of
-        squeeze-and-excitation where they have it."""
+    def alike(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the operations, those together that have equal shapes: of the kernel, of the
+        middle, and of squeeze-and-excitation where they have it."""
         groups: list[list[int]] = []
         for o, units in enumerate(self.se_channels):
             for group in groups:
                 widths = {units, *(self.se_channels[other] for other in group)} - {0}
-                if self.extent(group[0]) == self.extent(o) and len(widths) <= 1:
+                shapes = {(self.kernel_sizes[i], self.extent(i)) for i in (o, group[0])}
+                if len(shapes) == 1 and len(widths) <= 1:
                     group.append(o)
                     break
             else:

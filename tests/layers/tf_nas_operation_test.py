@@ -20,10 +20,12 @@ def block(activation="swish", stride=1, share_weights=False):
     return BlockForm(form, (3, 5, 5, 3), (M - 2, M, M - 2, M), (0, 0, R - 1, R), share_weights)
 
 
-def test_operations_of_equal_widths():
+def test_operations_that_are_alike():
     """With shared weights all reach over all channels, but not over as many units."""
-    assert block().equal_widths == ((0, 2), (1, 3))
-    assert block(share_weights=True).equal_widths == ((0, 1, 2), (3,))
+    form = OperationForm(1, "relu", ("relu", "sigmoid"), 1e-5, (3, 5))
+    sizes, channels, units = (3, 5, 3, 5, 3), (M, M, M, M, M - 2), (0, R, R, R - 1, R)
+    assert BlockForm(form, sizes, channels, units, False).alike == ((0, 2), (1,), (3,), (4,))
+    assert BlockForm(form, sizes, channels, units, True).alike == ((0, 2, 4), (1,), (3,))
 
 
 def stacked(form, seed=0):

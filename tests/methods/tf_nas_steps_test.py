@@ -147,8 +147,8 @@ def test_two_paths_move_their_operations(share_weights):
 
 
 def test_the_program_of_a_tpu_computes_the_same(monkeypatch):
-    """A TPU takes paths, and operations of equal widths, in loops, and all kernels at the largest
-    size; other devices take them one by one, each at its own size."""
+    """A TPU takes paths, and operations that are alike, in loops, and sampled kernels at the
+    largest size; other devices take them one by one, each at its own size."""
 
     def results():
         net = supernet()
