@@ -30,7 +30,7 @@ STAGES = flags.DEFINE_list("stages", [], "Run only these stages, e.g. search,fin
 # In place of the fields of the configuration that have the same names.
 DEVICE_FLAGS = (
     flags.DEFINE_string("accelerator", None, "Where to train: auto, cpu, gpu or tpu."),
-    flags.DEFINE_string("tpu", None, "Name of a Cloud TPU, or local for the TPU of this machine."),
+    flags.DEFINE_string("tpu", None, "local, or a slice's name or hosts: grpc://ADDRESS,..."),
     flags.DEFINE_integer("num_devices", None, "Devices that share each batch; 0 is all."),
     flags.DEFINE_integer("steps_per_loop", None, "Training steps inside one compiled call."),
 )

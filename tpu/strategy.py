@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
+import socket
+import time
 
 import tensorflow as tf
 
 ACCELERATORS = ("auto", "cpu", "gpu", "tpu")
 LOCAL = "local"
 """Name of the TPU of this machine."""
+
+_log = logging.getLogger(__name__)
+
+_START_SECONDS = 120.0  # in which the hosts of a new TPU start their servers
 
 # All that TensorFlow raises on the way to a TPU that is not there, not ready, or not named so.
 _TPU_ERRORS = (tf.errors.OpError, OSError, ValueError, RuntimeError, LookupError, ImportError)
@@ -35,7 +42,8 @@ def strategy_for(
     | one CPU, cut into several| MirroredStrategy on logical devices: no faster, but the same   |
     |                          | program as on several GPUs                                     |
     | several hosts            | MultiWorkerMirroredStrategy, as the variable TF_CONFIG says    |
-    | a TPU                    | TPUStrategy, whose steps XLA compiles                          |
+    | a TPU                    | TPUStrategy, whose steps XLA compiles; a slice of several hosts|
+    |                          | is driven from this one                                        |
 
     One process uses one set of devices: called again with the same arguments, it returns the same
     strategy.
@@ -43,7 +51,9 @@ def strategy_for(
     Args:
         accelerator: "cpu", "gpu", "tpu", or "auto": the TPU if one is named, else the GPUs where
             there are any, else the CPU.
-        tpu: Name of a Cloud TPU, or "local" for the TPU of this machine, the default for "tpu".
+        tpu: "local" for the TPU of this machine, the default for "tpu"; or a TPU whose hosts run
+            TensorFlow's server: their addresses as "grpc://ADDRESS,grpc://ADDRESS", or its name
+            (which TensorFlow looks up with Google's API client, where that is installed).
         num_devices: How many devices; 0 is all GPUs, all cores of the TPU, or one CPU.
 
     Raises:
@@ -143,7 +153,10 @@ def _tpu(name: str, num_devices: int) -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
         if name != LOCAL:
-            tf.config.experimental_connect_to_cluster(resolver)
+            for address in resolver.cluster_spec().job_tasks(resolver.task_type):
+                _wait_for(address)
+            # What is not for the TPU stays in this process: its hosts run no Python.
+            tf.config.experimental_connect_to_cluster(resolver, make_master_device_default=False)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except _TPU_ERRORS as error:
@@ -159,12 +172,29 @@ def _tpu(name: str, num_devices: int) -> tf.distribute.Strategy:
             f"num_devices is {num_devices}, but the TPU has {cores} cores, all of which take part: "
             "leave num_devices out, or choose a TPU of that size."
         )
-    if strategy.extended.num_hosts > 1:
-        raise DeviceError(
-            f"TPU {name!r} has {strategy.extended.num_hosts} hosts, and images are read on one: "
-            "choose a slice of one host (up to 8 chips)."
-        )
     return strategy
+
+
+def _wait_for(address: str) -> None:
+    """Waits until a server listens at HOST:PORT; TensorFlow would wait forever, and silently.
+
+    Raises:
+        OSError: There is none after `_START_SECONDS`.
+    """
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + _START_SECONDS
+    told = False
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5.0).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise OSError(f"no server at {address}, {error}") from error
+        if not told:
+            _log.warning("waiting for the TPU's host %s", address)
+        told = True
+        time.sleep(1.0)
 
 
 def _hosts_in_environment() -> int:

@@ -196,7 +196,8 @@ class Config:
       final: `finetune` (start from the one-shot weights) or `train` (from scratch).
       precision: of training, `float32` or `mixed_bfloat16`.
       accelerator: `auto`, `cpu`, `gpu` or `tpu`.
-      tpu: name of a Cloud TPU, or `local` for the TPU of this machine; "" is none.
+      tpu: `local` for the TPU of this machine, or the hosts of a slice, `grpc://ADDRESS,...`, or
+        its name; "" is none.
       num_devices: devices that share each batch; 0 is all GPUs, all cores of a TPU, or one CPU.
         Results are the same up to rounding, so a run goes on when this or `tpu` is changed.
       steps_per_loop: training steps inside one compiled call.

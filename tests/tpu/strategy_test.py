@@ -62,6 +62,13 @@ def test_a_tpu_that_is_not_there_is_one_clear_error(arguments):
         strategy_for(**arguments)
 
 
+def test_a_tpu_whose_hosts_do_not_answer_is_one_clear_error(monkeypatch, caplog):
+    monkeypatch.setattr("tpu.strategy._START_SECONDS", 0.5)
+    with pytest.raises(DeviceError, match=r"No TPU named .* \(OSError: no server at localhost:1, "):
+        strategy_for(tpu="grpc://localhost:1")
+    assert "waiting for the TPU's host localhost:1" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

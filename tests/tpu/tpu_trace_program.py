@@ -16,9 +16,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import keras
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata
+from stand_in_tpu import stand_in_strategy
 
 from keras_nas.space import (
     ElasticStage,
@@ -33,7 +32,6 @@ from tpu.loop import CompiledLoop
 from tpu.lowering import UNSUITABLE
 
 CORES = 2
-TASK = "/job:localhost/replica:0/task:0/device"
 
 SPACE = SearchSpace(
     name="tiny",
@@ -54,40 +52,6 @@ TF_NAS_SPACE = TFNASSpace(
     head=Head(8, "swish", before_pooling=True),
     resolution=8,
 )
-
-TOPOLOGY = tf.tpu.experimental.Topology(
-    mesh_shape=[1, 1, 1, CORES],
-    device_coordinates=np.array([[[0, 0, 0, core] for core in range(CORES)]]),
-)
-
-
-class Assignment(tf.tpu.experimental.DeviceAssignment):
-    """Core i of the TPU is logical CPU i."""
-
-    def tpu_device(self, replica=0, logical_core=0, job=None):
-        return f"{TASK}:CPU:{self.tpu_ordinal(replica, logical_core)}"
-
-
-class Resolver(tf.distribute.cluster_resolver.TPUClusterResolver):
-    """Finds a TPU without asking for one."""
-
-    def get_tpu_system_metadata(self):
-        Device = collections.namedtuple("Device", ("name", "device_type"))
-        devices = [Device(f"{TASK}:TPU:{core}", "TPU") for core in range(CORES)]
-        return TPUSystemMetadata(CORES, 1, CORES, TOPOLOGY, devices)
-
-
-def stand_in_strategy():
-    """A real TPUStrategy on devices that are none."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * CORES
-    )
-    tf.config.set_soft_device_placement(True)
-    assignment = Assignment(TOPOLOGY, np.array([[[0, 0, 0, core]] for core in range(CORES)]))
-    return tf.distribute.TPUStrategy(
-        Resolver(tpu="local"), experimental_device_assignment=assignment
-    )
 
 
 def inner(variable):
@@ -118,7 +82,11 @@ def traced(phase, strategy):
 
 
 def main():
-    strategy = stand_in_strategy()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * CORES
+    )
+    strategy = stand_in_strategy("localhost", 1, CORES)
     keras.config.set_dtype_policy("mixed_bfloat16")
     found = {}
     for name in sys.argv[1:] or STEPS:

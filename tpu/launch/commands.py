@@ -14,14 +14,29 @@ RUNTIMES = {
     "v5litepod": "v2-alpha-tpuv5-lite",
     "v6e": "v2-alpha-tpuv6e",
 }
-"""System image by kind of TPU."""
+"""System image by kind of TPU, where it has one host."""
 
-LARGEST = {"v2": 8, "v3": 8, "v4": 8, "v5litepod": 8, "v6e": 8}
+SLICE_RUNTIME = "tpu-vm-tf-2.20.0-pod-pjrt"
+"""System image of several hosts, which all run the server of this TensorFlow."""
+
+ONE_HOST = 8
 """Cores (v2 to v4) or chips of the largest TPU with one host, as the type's name counts them."""
 
 ARCHIVE = "keras_nas.tar.gz"
 LOG = "keras_nas.log"
 _PYTHON = "$HOME/venv/bin/python"
+
+# On the first host of a slice: the addresses of all as "grpc://ADDRESS,grpc://ADDRESS", from the
+# attribute "x:y:ADDRESS,x:y:ADDRESS".
+_ADDRESSES = (
+    "curl -sf -H Metadata-Flavor:Google "
+    "http://metadata.google.internal/computeMetadata/v1/instance/attributes/worker-network-endpoints"
+    " | tr , '\\n' | sed 's|.*:|grpc://|' | paste -sd,"
+)
+
+# The program runs on one host and drives all: the system image of a slice has started TensorFlow's
+# server on each of them.
+_WORKER = "--worker=0"
 
 # In the VM's home folder.
 _PID, _EXIT_CODE = "keras_nas.pid", "keras_nas.exit_code"
@@ -31,17 +46,17 @@ Command = list[str]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A TPU VM.
+    """A TPU VM, or a slice of several.
 
     Attributes:
         name: Of the VM and of the queued resource that asks for it.
         zone: Of Google Cloud, as "us-west4-a".
-        type: Kind and size, as "v3-8" or "v5litepod-8"; of one host.
+        type: Kind and size, as "v3-8" or "v5litepod-16".
         project: Google Cloud project; "" is gcloud's default.
         spot: Cheaper, and taken away at any time.
 
     Raises:
-        ValueError: A name that gcloud refuses, or a type that is unknown or has several hosts.
+        ValueError: A name that gcloud refuses, or an unknown type.
     """
 
     name: str
@@ -59,12 +74,21 @@ class Machine:
         if not self.zone:
             raise ValueError("--zone is missing: where the TPU is, as us-west4-a.")
         kind, _, size = self.type.rpartition("-")
-        if kind not in RUNTIMES or not size.isdigit() or not 0 < int(size) <= LARGEST[kind]:
-            types = ", ".join(f"{kind}-{largest}" for kind, largest in LARGEST.items())
+        if kind not in RUNTIMES or not size.isdigit() or not int(size):
             raise ValueError(
-                f"--type should be a TPU of one host, at most one of {types}; received "
-                f"{self.type!r}. Images are read on one host, so larger slices are refused."
+                f"--type should be one of {', '.join(RUNTIMES)} and a size, as v5litepod-8; "
+                f"received {self.type!r}."
             )
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether it has several hosts."""
+        return int(self.type.rpartition("-")[2]) > ONE_HOST
+
+    @property
+    def runtime(self) -> str:
+        """Its system image."""
+        return SLICE_RUNTIME if self.is_slice else RUNTIMES[self.type.rpartition("-")[0]]
 
     def place(self) -> list[str]:
         """The flags that say where."""
@@ -73,12 +97,11 @@ class Machine:
 
 def create(machine: Machine) -> Command:
     """Asks for the VM: a queued resource."""
-    runtime = RUNTIMES[machine.type.rpartition("-")[0]]
     return [
         *_queued("create", machine),
         f"--node-id={machine.name}",
         f"--accelerator-type={machine.type}",
-        f"--runtime-version={runtime}",
+        f"--runtime-version={machine.runtime}",
         *(["--spot"] if machine.spot else []),
         "--quiet",
     ]
@@ -100,13 +123,13 @@ def pack(source: str, archive: str) -> Command:
 
 
 def copy(machine: Machine, archive: str) -> Command:
-    """Copies the packed project to every worker."""
+    """Copies the packed project there."""
     target = f"{machine.name}:{ARCHIVE}"
-    return [*_vm("scp"), archive, target, *machine.place(), "--worker=all", "--quiet"]
+    return [*_vm("scp"), archive, target, *machine.place(), _WORKER, "--quiet"]
 
 
 def install(machine: Machine) -> Command:
-    """Unpacks and installs it on every worker, with TensorFlow for TPUs in TensorFlow's place."""
+    """Unpacks and installs it, with TensorFlow for TPUs in TensorFlow's place."""
     steps = [
         "rm -rf keras_nas && mkdir keras_nas",
         f"tar -xzf {ARCHIVE} -C keras_nas",
@@ -118,14 +141,20 @@ def install(machine: Machine) -> Command:
         f"python3 -m uv pip install --quiet --python {_PYTHON} "
         "--override without_tensorflow.txt '.[tpu]'",
     ]
-    return on_workers(machine, " && ".join(steps))
+    return _on_host(machine, " && ".join(steps))
 
 
 def start(machine: Machine, arguments: Sequence[str]) -> Command:
-    """Starts the program on every worker, unless it runs; it goes on without the connection."""
-    program = shlex.join(["-m", "keras_nas", *arguments])
-    inside = f"{_PYTHON} {program}; echo $? > $HOME/{_EXIT_CODE}"
-    return on_workers(
+    """Starts the program, unless it runs; it goes on without the connection.
+
+    On a slice it must not load the TPU's library, as the server beside it has, and gets the
+    addresses of all hosts.
+    """
+    program = f"{_PYTHON} {shlex.join(['-m', 'keras_nas', *arguments])}"
+    if machine.is_slice:
+        program = f"TPU_LOAD_LIBRARY=0 {program} --tpu=$({_ADDRESSES})"
+    inside = f"{program}; echo $? > $HOME/{_EXIT_CODE}"
+    return _on_host(
         machine,
         f"if kill -0 $(cat {_PID} 2>/dev/null) 2>/dev/null; then echo running already; else "
         f"rm -f {_EXIT_CODE} && cd keras_nas && "
@@ -135,26 +164,24 @@ def start(machine: Machine, arguments: Sequence[str]) -> Command:
 
 
 def progress(machine: Machine) -> Command:
-    """Prints `exit CODE`, `running` or `stopped`, for the program on the first worker."""
-    return on_workers(
+    """Prints `exit CODE`, `running` or `stopped`."""
+    return _on_host(
         machine,
         f"if test -e {_EXIT_CODE}; then echo exit $(cat {_EXIT_CODE}); "
         f"elif kill -0 $(cat {_PID} 2>/dev/null) 2>/dev/null; then echo running; "
         "else echo stopped; fi",
-        worker="0",
     )
 
 
 def logs(machine: Machine, *, follow: bool, lines: int) -> Command:
-    """Prints the end of the program's log on the first worker, and what is added to it."""
-    return on_workers(machine, f"tail -n {lines} {'-F ' if follow else ''}{LOG}", worker="0")
+    """Prints the end of the program's log, and what is added to it."""
+    return _on_host(machine, f"tail -n {lines} {'-F ' if follow else ''}{LOG}")
 
 
-def on_workers(machine: Machine, script: str, worker: str = "all") -> Command:
-    """Runs a shell script on the VM."""
+def _on_host(machine: Machine, script: str) -> Command:
+    """Runs a shell script where the program runs."""
     return [
-        *_vm("ssh"), machine.name, *machine.place(), f"--worker={worker}", "--quiet",
-        f"--command={script}",
+        *_vm("ssh"), machine.name, *machine.place(), _WORKER, "--quiet", f"--command={script}"
     ]  # fmt: skip
 
 
