@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_nas.data.images import Pixels
+from keras_nas.data.images import StoredImage
 from keras_nas.data.reader import Arrays, Reader
 
 _SEED = 0
@@ -47,9 +47,9 @@ def _part(reader: Reader, new_label: np.ndarray) -> Reader:
     labels, read_all = new_label[reader.labels()], reader.read_all  # [all examples]
     indices = np.flatnonzero(labels >= 0)  # [examples]
 
-    def read(index: int) -> tuple[Pixels, int]:
-        pixels, label = reader.read(int(indices[index]))
-        return pixels, int(new_label[label])
+    def read(index: int) -> tuple[StoredImage, int]:
+        stored, label = reader.read(int(indices[index]))
+        return stored, int(new_label[label])
 
     def read_part(read_whole: Callable[[], Arrays]) -> Arrays:
         pixels, stored = read_whole()

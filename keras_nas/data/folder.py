@@ -92,7 +92,7 @@ def _list_images(root: Path) -> tuple[tuple[str, ...], LabelledPaths]:
 
 
 def _reader(paths: LabelledPaths, convert_modes: bool) -> Reader:
-    def read(index: int) -> tuple[images.Pixels, int]:
+    def read(index: int) -> tuple[images.StoredImage, int]:
         path, label = paths[index]
         return images.decode(path, str(path), convert_modes), label
 

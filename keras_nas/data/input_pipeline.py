@@ -249,9 +249,9 @@ def _read_each(
 
     def read(counter: np.int64, index: np.int64) -> tuple[Pixels, np.int32]:
         if augmentation.crop == "resized":
-            pixels, label = split.read(int(index))
+            stored, label = split.read(int(index))
             pixels = image_functions.random_resized_crop(
-                pixels, split.resolution, seed, int(counter)
+                stored, split.resolution, seed, int(counter)
             )
         else:
             pixels, label = split.example(int(index))

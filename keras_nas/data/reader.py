@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from keras_nas.data.images import Pixels
+from keras_nas.data.images import Pixels, StoredImage
 
 Arrays = tuple[Pixels, npt.NDArray[np.int32]]
 
@@ -17,7 +17,7 @@ class Reader:
 
     Attributes:
       examples: how many.
-      read: index -> (uint8 `[height, width, 3]`, label).
+      read: index -> (image, label).
       describe: index -> what error messages call the example.
       labels: -> int32 `[examples]`, without decoding images.
       read_all: the same examples at once, uint8 `[examples, height, width, 3]` and int32
@@ -26,7 +26,7 @@ class Reader:
     """
 
     examples: int
-    read: Callable[[int], tuple[Pixels, int]]
+    read: Callable[[int], tuple[StoredImage, int]]
     describe: Callable[[int], str]
     labels: Callable[[], npt.NDArray[np.int32]]
     read_all: Callable[[], Arrays] | None = None

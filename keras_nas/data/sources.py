@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from keras_nas.data import folder, images, splits
 from keras_nas.data.chosen_classes import keep_classes
-from keras_nas.data.images import Pixels
+from keras_nas.data.images import Pixels, StoredImage
 from keras_nas.data.reader import Reader
 
 DIGITS_TEST_FRACTION = 0.2
@@ -27,7 +27,7 @@ class Split:
     Attributes:
       examples: how many.
       resolution: side of the images that `example` gives, pixels.
-      read: index -> (uint8 `[height, width, 3]` in the size it is stored in, label).
+      read: index -> (image in the size it is stored in, label).
       fit: (that image, index) -> uint8 `[resolution, resolution, 3]`.
       images: uint8 `[examples, resolution, resolution, 3]`, or None for a set that is read from
         disk example by example.
@@ -36,15 +36,15 @@ class Split:
 
     examples: int
     resolution: int
-    read: Callable[[int], tuple[Pixels, int]]
-    fit: Callable[[Pixels, int], Pixels]
+    read: Callable[[int], tuple[StoredImage, int]]
+    fit: Callable[[StoredImage, int], Pixels]
     images: Pixels | None = None
     labels: npt.NDArray[np.int32] | None = None
 
     def example(self, index: int) -> tuple[Pixels, int]:
         """Returns one image, uint8 `[resolution, resolution, 3]`, and its label."""
-        pixels, label = self.read(index)
-        return self.fit(pixels, index), label
+        stored, label = self.read(index)
+        return self.fit(stored, index), label
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,8 +177,8 @@ def _make_split(
     crop_fraction: float,
     memory_limit_bytes: int,
 ) -> Split:
-    def fit(pixels: Pixels, index: int) -> Pixels:
-        return images.fit(pixels, resolution, resize, reader.describe(index), crop_fraction)
+    def fit(stored: StoredImage, index: int) -> Pixels:
+        return images.fit(stored, resolution, resize, reader.describe(index), crop_fraction)
 
     split = Split(reader.examples, resolution, reader.read, fit)
     if reader.examples * resolution * resolution * 3 > memory_limit_bytes:
@@ -231,7 +231,7 @@ def from_arrays(pixels: Pixels, labels: npt.NDArray[np.int32]) -> Split:
         examples=len(pixels),
         resolution=pixels.shape[1],
         read=lambda index: (pixels[index], int(labels[index])),
-        fit=lambda image, index: image,
+        fit=lambda stored, index: np.asarray(stored),
         images=pixels,
         labels=labels,
     )

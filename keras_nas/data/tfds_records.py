@@ -161,7 +161,7 @@ def _read_all(
 
 
 def _reader(records: _Records, image_key: str, label_key: str, convert_modes: bool) -> Reader:
-    def read(index: int) -> tuple[images.Pixels, int]:
+    def read(index: int) -> tuple[images.StoredImage, int]:
         features = tf.train.Example.FromString(records.read(index)).features.feature
         encoded = features[image_key].bytes_list.value[0]
         label = features[label_key].int64_list.value[0]

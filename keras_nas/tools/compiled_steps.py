@@ -21,7 +21,7 @@ from keras_nas.config.single_path import SinglePathConfig
 from keras_nas.config.tf_nas import TFNASConfig
 from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.examples import Examples
-from keras_nas.data.sources import Source, Split
+from keras_nas.data.sources import Source, from_arrays
 from keras_nas.experiment import staged_costs
 from keras_nas.methods import frank_wolfe_search, hardcore_nas, multi_path, single_path, tf_nas
 from keras_nas.methods.classification import evaluation_step
@@ -87,7 +87,7 @@ class Setting:
         count, side = 2 * self.batch_size, self.space.resolution
         pixels = np.broadcast_to(np.uint8(128), (count, side, side, 3))
         labels = np.zeros(count, np.int32)
-        split = Split(count, side, lambda i: (pixels[i], 0), lambda p, _: p, pixels, labels)
+        split = from_arrays(pixels, labels)
         names = tuple(map(str, range(self.classes)))
         half = np.arange(self.batch_size)
         return Examples(

@@ -51,12 +51,24 @@ def test_other_modes_are_refused_or_converted_on_request(colours, mode, format):
     encoded = encode(image, format)
     with pytest.raises(ValueError, match=f"cat.png has mode {mode}.*convert_modes=True"):
         images.decode(encoded, "cat.png")
-    decoded = images.decode(encoded, "cat.png", convert_modes=True)
+    decoded = np.asarray(images.decode(encoded, "cat.png", convert_modes=True))
     assert decoded.shape == (6, 9, 3)
     if mode == "RGBA":
         np.testing.assert_array_equal(decoded, colours)
     if mode == "I;16":
         np.testing.assert_array_equal(decoded[..., 1], colours[..., 0])
+
+
+def test_what_is_decoded_fits_as_its_pixels_do(colours):
+    decoded = images.decode(encode(Image.fromarray(colours)), "image")
+    assert decoded.mode == "RGB"
+    for resize in ("crop", "stretch"):
+        np.testing.assert_array_equal(
+            images.fit(decoded, 4, resize, "image"), images.fit(colours, 4, resize, "image")
+        )
+    np.testing.assert_array_equal(
+        images.random_resized_crop(decoded, 4, 0, 7), images.random_resized_crop(colours, 4, 0, 7)
+    )
 
 
 def test_mode_without_fixed_range_is_always_refused(colours):
