@@ -151,12 +151,7 @@ def _several_hosts(accelerator: str) -> tf.distribute.Strategy:
 @functools.cache
 def _tpu(name: str, num_devices: int) -> tf.distribute.Strategy:
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
-        if name != LOCAL:
-            for address in resolver.cluster_spec().job_tasks(resolver.task_type):
-                _wait_for(address)
-            # What is not for the TPU stays in this process: its hosts run no Python.
-            tf.config.experimental_connect_to_cluster(resolver, make_master_device_default=False)
+        resolver = _resolver(name) if name == LOCAL else connected(name)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except _TPU_ERRORS as error:
@@ -175,26 +170,58 @@ def _tpu(name: str, num_devices: int) -> tf.distribute.Strategy:
     return strategy
 
 
-def _wait_for(address: str) -> None:
-    """Waits until a server listens at HOST:PORT; TensorFlow would wait forever, and silently.
+def connected(name: str) -> tf.distribute.cluster_resolver.TPUClusterResolver:
+    """Makes devices of this program's out of those of a TPU's hosts.
+
+    Args:
+        name: Of the TPU, or its hosts' addresses: see `strategy_for`.
+
+    Raises:
+        OSError: A host does not answer.
+    """
+    hosts = _resolver(name).cluster_spec().job_tasks("worker")
+    own = [_own_address(host) for host in hosts]
+    # By default TensorFlow tells the hosts to find this process at "localhost".
+    address = f"{own[0]}:{_free_port()}"
+    resolver = _resolver(name, coordinator_name="coordinator", coordinator_address=address)
+    # What is not for the TPU stays in this process: its hosts run no Python.
+    tf.config.experimental_connect_to_cluster(
+        resolver, job_name="coordinator", make_master_device_default=False
+    )
+    return resolver
+
+
+def _resolver(name: str, **settings: str) -> tf.distribute.cluster_resolver.TPUClusterResolver:
+    return tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name, **settings)
+
+
+def _own_address(of_host: str) -> str:
+    """Where a host finds this machine. Waits until its server listens at ADDRESS:PORT, which
+    TensorFlow would do forever and silently.
 
     Raises:
         OSError: There is none after `_START_SECONDS`.
     """
-    host, _, port = address.rpartition(":")
+    address, _, port = of_host.rpartition(":")
     deadline = time.monotonic() + _START_SECONDS
     told = False
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=5.0).close()
-            return
+            with socket.create_connection((address, int(port)), timeout=5.0) as connection:
+                return connection.getsockname()[0]
         except OSError as error:
             if time.monotonic() > deadline:
-                raise OSError(f"no server at {address}, {error}") from error
+                raise OSError(f"no server at {of_host}, {error}") from error
         if not told:
-            _log.warning("waiting for the TPU's host %s", address)
+            _log.warning("waiting for the TPU's host %s", of_host)
         told = True
         time.sleep(1.0)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def _hosts_in_environment() -> int:

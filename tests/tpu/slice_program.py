@@ -25,6 +25,7 @@ from tpu_trace_program import SPACE, traced
 from keras_nas.tools.compiled_steps import STEPS, Setting
 from tpu import checkpoint
 from tpu.distribution import divided
+from tpu.strategy import connected
 
 HOSTS = 2
 
@@ -99,7 +100,10 @@ def main():
     addresses = [f"localhost:{port}" for port in free_ports(HOSTS)]
     hosts = subprocess.Popen([sys.executable, __file__, ",".join(addresses)])
     try:
-        tf.config.experimental_connect_to_cluster(tf.train.ClusterSpec({"worker": addresses}))
+        resolver = connected(",".join(f"grpc://{address}" for address in addresses))
+        # "localhost", TensorFlow's default, would be another machine to a host.
+        assert resolver.cluster_spec().task_address("coordinator", 0).startswith("127.0.0.1:")
+        assert tf.constant(1).device.startswith("/job:coordinator/")
         strategy = stand_in_strategy("worker", HOSTS, 1)
         for name, check in list(globals().items()):
             if name.startswith("check_"):
