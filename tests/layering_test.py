@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "files": {"storage"},
     "resources": {"space"},
     "models": {"space", "layers", "replicas"},
-    "data": {"config", "files"},
+    "data": {"config", "files", "storage"},
     "export": {"models", "progress"},
     "progress": set(),
     "devices": {"space", "resources", "models", "export", "files"},

@@ -73,6 +73,14 @@ class StoredPath(os.PathLike):
         """What is in the folder."""
         return (self / name.rstrip("/") for name in self._call("listdir"))
 
+    def walk(self) -> Iterator[str]:
+        """Names of all objects in the folder and those below it, relative to it; none if it is not
+        there."""
+        with _os_errors() as gfile:
+            for parent, _, names in gfile.walk(self._address):
+                below = parent.rstrip("/")[len(self._address) :].lstrip("/")
+                yield from (f"{below}/{name}" if below else name for name in sorted(names))
+
     def stat(self) -> SimpleNamespace:
         """`st_size`, in bytes."""
         return SimpleNamespace(st_size=self._call("stat").length)
@@ -86,6 +94,10 @@ class StoredPath(os.PathLike):
         """Moves an object (by a copy: not atomic)."""
         self._call("rename", target._address, overwrite=True)
         return target
+
+    def copy_to(self, target: Path) -> None:
+        """Writes the object to a local file, which it replaces."""
+        self._call("copy", os.fspath(target), overwrite=True)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes an object."""

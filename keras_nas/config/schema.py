@@ -40,7 +40,7 @@ class DataConfig:
 
     Attributes:
       source: `digits`, `tfds:NAME` or `folder:PATH` (one folder a class).
-      data_dir: where TFDS sets are prepared; "" is TFDS' own default.
+      data_dir: where TFDS sets are prepared, also on cloud storage (`gs://`); they need it.
       train_split, test_split: of a TFDS set.
       test_fraction: share of a folder without a test set of its own.
       resize: `crop`, `stretch` or `none` (images of another size are an error).

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_nas.data import images, splits
+from keras_nas.data.local_copy import local_copy
 from keras_nas.data.reader import Reader
+from tpu.storage import to_path
 
 TEST_FOLDERS = ("test", "val", "validation")
 
@@ -18,7 +20,7 @@ def open_readers(
     """Finds the classes and files of PATH/train + PATH/test|val|validation, or of PATH/CLASS.
 
     Args:
-      path: the folder.
+      path: the folder; on cloud storage a local copy is read.
       convert_modes: see `images.decode`.
       test_fraction: share of the test set where the folder has none of its own.
       seed: of that split.
@@ -30,7 +32,7 @@ def open_readers(
       FileNotFoundError: the folder does not exist.
       ValueError: no class folders, an empty one, or test classes that differ.
     """
-    root = Path(path)
+    root = local_copy(to_path(path))
     if not root.is_dir():
         raise FileNotFoundError(f"Image folder {root} does not exist; correct the path.")
     train_root = root / "train"

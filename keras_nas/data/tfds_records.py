@@ -21,8 +21,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_nas.data import images
+from keras_nas.data.local_copy import local_copy
 from keras_nas.data.reader import Arrays, Reader
 from keras_nas.data.record_labels import END_BYTES, label_at_end, label_of
+from tpu.storage import AnyPath, to_path
 
 _HEADER = struct.Struct("<QI")  # length of the record, its masked CRC
 _FOOTER_BYTES = 4
@@ -48,7 +50,7 @@ def open_readers(
 
     Args:
       name: NAME or NAME/CONFIG; the newest prepared version is taken.
-      data_dir: holds NAME[/CONFIG]/VERSION.
+      data_dir: holds NAME[/CONFIG]/VERSION; of a set on cloud storage a local copy is read.
       splits: names of the training and the test split.
       convert_modes: see `images.decode`.
       download: let TFDS download and prepare the set where it is missing.
@@ -65,7 +67,7 @@ def open_readers(
         raise ValueError(
             f"tfds:{name} needs data_dir, the directory that holds {name}/VERSION; set it."
         )
-    info = _open_builder(name, Path(data_dir), download).info
+    info = _open_builder(name, to_path(data_dir), download).info
     image_key, label_key = _feature_keys(info)
     readers = []
     for split in splits:
@@ -84,21 +86,14 @@ def open_readers(
     return tuple(info.features[label_key].names), readers[0], readers[1]
 
 
-def _open_builder(name: str, data_dir: Path, download: bool) -> tfds.core.DatasetBuilder:
+def _open_builder(name: str, data_dir: AnyPath, download: bool) -> tfds.core.DatasetBuilder:
     versions = [
-        path.parent
-        for path in (data_dir / name).glob("*/dataset_info.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+        path for path in _prepared_in(data_dir / name) if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
     ]
     if versions:
         newest = max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
-        return tfds.builder_from_directory(newest)
-    prepared = sorted(
-        {
-            str(path.parent.parent.relative_to(data_dir))
-            for path in data_dir.glob("*/*/dataset_info.json")
-        }
-    )
+        return tfds.builder_from_directory(local_copy(newest))
+    prepared = sorted({path.name for path in _children(data_dir) if _prepared_in(path)})
     known = name.partition("/")[0] in tfds.list_builders(with_community_datasets=False)
     if not known:
         raise ValueError(
@@ -111,9 +106,18 @@ def _open_builder(name: str, data_dir: Path, download: bool) -> tfds.core.Datase
             f"{', '.join(prepared) or 'none'}); correct data_dir, or prepare it with "
             f"`tfds build {name} --data_dir={data_dir}` or download=True."
         )
-    builder = tfds.builder(name, data_dir=data_dir)
+    builder = tfds.builder(name, data_dir=os.fspath(data_dir))
     builder.download_and_prepare()
-    return builder
+    return tfds.builder_from_directory(local_copy(to_path(builder.data_dir)))
+
+
+def _prepared_in(folder: AnyPath) -> list[AnyPath]:
+    """Folders of prepared versions."""
+    return [path for path in _children(folder) if (path / "dataset_info.json").exists()]
+
+
+def _children(folder: AnyPath) -> list[AnyPath]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _feature_keys(info: tfds.core.DatasetInfo) -> tuple[str, str]:
