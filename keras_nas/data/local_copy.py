@@ -37,7 +37,10 @@ def local_copy(folder: AnyPath) -> Path:
         return folder
     names = list(folder.walk())
     if not names:
-        raise FileNotFoundError(f"{folder} does not exist or is empty; correct the path.")
+        raise FileNotFoundError(
+            f"{folder} does not exist, is empty, or may not be read from here; correct the path, "
+            "or give this account access."
+        )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         stored = pool.map(lambda name: (folder / name).stat().st_size, names)
         sizes = dict(zip(names, stored, strict=True))

@@ -24,7 +24,7 @@ from keras_nas.data import images
 from keras_nas.data.local_copy import local_copy
 from keras_nas.data.reader import Arrays, Reader
 from keras_nas.data.record_labels import END_BYTES, label_at_end, label_of
-from tpu.storage import AnyPath, to_path
+from tpu.storage import AnyPath, StoredPath, to_path
 
 _HEADER = struct.Struct("<QI")  # length of the record, its masked CRC
 _FOOTER_BYTES = 4
@@ -87,6 +87,11 @@ def open_readers(
 
 
 def _open_builder(name: str, data_dir: AnyPath, download: bool) -> tfds.core.DatasetBuilder:
+    if isinstance(data_dir, StoredPath) and not data_dir.is_dir() and not download:
+        raise FileNotFoundError(
+            f"data_dir {data_dir} does not exist, or may not be read from here; correct it, or "
+            "give this account access."
+        )
     versions = [
         path for path in _prepared_in(data_dir / name) if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
     ]

@@ -96,9 +96,9 @@ def test_room_is_looked_for_on_the_disk_and_in_memory(disk, object_store, monkey
 
 
 def test_a_folder_that_is_not_there(disk, object_store):
-    with pytest.raises(FileNotFoundError, match=r"ram://.* does not exist or is empty"):
+    with pytest.raises(FileNotFoundError, match=r"ram://.* does not exist, is empty, or may not"):
         sources.load(f"folder:{object_store}", resolution=8)
-    with pytest.raises(FileNotFoundError, match=r"not prepared in ram://.* there: none"):
+    with pytest.raises(FileNotFoundError, match=r"data_dir ram://.* does not exist, or may not"):
         sources.load("tfds:mnist", str(object_store), resolution=28)
 
 

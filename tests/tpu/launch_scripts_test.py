@@ -40,12 +40,12 @@ def shell(command):
     return done.stdout.strip()
 
 
-def wait_for_the_end(machine):
+def wait_for_the_end(machine, code):
     deadline = time.monotonic() + 60  # of a busy machine
     while (found := shell(commands.progress(machine))) == "running":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert found == "exit 3"
+    assert found == f"exit {code}"
 
 
 def test_the_scripts_that_run_on_the_vm(home):
@@ -56,25 +56,44 @@ def test_the_scripts_that_run_on_the_vm(home):
     assert shell(commands.progress(machine)) == "running"
     assert shell(commands.start(machine, [])) == "running already"
     (home / "go").touch()
-    wait_for_the_end(machine)
+    wait_for_the_end(machine, 3)
     assert shell(commands.logs(machine, follow=False, lines=5)) == (
         "got -m keras_nas --workdir=gs://b/my nas"
     )
 
 
-def test_the_program_on_a_slice_gets_the_addresses_of_all_hosts(home, monkeypatch):
-    """As the VM's metadata server gives them."""
-    curl = home / "bin" / "curl"
-    curl.parent.mkdir()
-    curl.write_text("#!/bin/sh\necho unknown:unknown:10.0.0.4,unknown:unknown:10.0.0.5\n")
-    curl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{curl.parent}:{os.environ['PATH']}")
-    machine = Machine(name="nas", zone="z", type="v5litepod-16")
-    (home / "go").touch()
+@pytest.fixture
+def slice_of(home, monkeypatch):
+    """What the VM's metadata server answers -> the slice."""
+
+    def answering(endpoints):
+        curl = home / "bin" / "curl"
+        curl.parent.mkdir()
+        curl.write_text(f"#!/bin/sh\n{endpoints}\n")
+        curl.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{curl.parent}:{os.environ['PATH']}")
+        (home / "go").touch()
+        return Machine(name="nas", zone="z", type="v5litepod-16")
+
+    return answering
+
+
+def test_the_program_on_a_slice_gets_the_addresses_of_all_hosts(slice_of):
+    machine = slice_of("echo unknown:unknown:10.0.0.4,unknown:unknown:10.0.0.5")
     shell(commands.start(machine, ["--config=a b"]))
-    wait_for_the_end(machine)
+    wait_for_the_end(machine, 3)
     assert shell(commands.logs(machine, follow=False, lines=5)) == (
         "got -m keras_nas --config=a b --tpu=grpc://10.0.0.4,grpc://10.0.0.5"
+    )
+
+
+def test_a_slice_whose_hosts_are_not_known_is_an_error(slice_of):
+    """The program would look for a TPU of its own machine."""
+    machine = slice_of("exit 22")
+    shell(commands.start(machine, []))
+    wait_for_the_end(machine, 1)
+    assert shell(commands.logs(machine, follow=False, lines=5)) == (
+        "error: the metadata server names no hosts of this slice"
     )
 
 

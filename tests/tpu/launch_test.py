@@ -86,7 +86,7 @@ def test_a_slice_is_driven_from_its_first_host(launch):
     create = next(line for line in lines if CREATE in line)
     assert "--accelerator-type=v3-32 --runtime-version=tpu-vm-tf-2.20.0-pod-pjrt" in create
     start = next(line for line in lines if START in line)
-    for word in ("--worker=0", "TPU_LOAD_LIBRARY=0", "--tpu=$(", "worker-network-endpoints"):
+    for word in ("--worker=0", "TPU_LOAD_LIBRARY=0", "--tpu=$hosts", "worker-network-endpoints"):
         assert word in start
 
 

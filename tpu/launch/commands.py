@@ -152,7 +152,11 @@ def start(machine: Machine, arguments: Sequence[str]) -> Command:
     """
     program = f"{_PYTHON} {shlex.join(['-m', 'keras_nas', *arguments])}"
     if machine.is_slice:
-        program = f"TPU_LOAD_LIBRARY=0 {program} --tpu=$({_ADDRESSES})"
+        program = (
+            f"hosts=$({_ADDRESSES}); "
+            f'if test -n "$hosts"; then TPU_LOAD_LIBRARY=0 {program} --tpu=$hosts; '
+            "else echo error: the metadata server names no hosts of this slice; false; fi"
+        )
     inside = f"{program}; echo $? > $HOME/{_EXIT_CODE}"
     return _on_host(
         machine,
